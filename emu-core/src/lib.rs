@@ -1,0 +1,9 @@
+//! The software CPU of emu, and what every engine shares: architectural state, guest memory, the bus that
+//! devices hang on, the clock, and the contract between a vCPU and the machine around it.
+//!
+//! Nothing here knows a device or (beyond mapping memory) the host. See ARCHITECTURE.md for the story.
+
+pub mod bus;
+pub mod clock;
+pub mod engine;
+pub mod memory;

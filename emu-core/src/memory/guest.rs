@@ -1,0 +1,142 @@
+//! RAM slots of a PC and plain access to them by guest-physical address.
+
+use std::sync::Arc;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+
+/// RAM below this address stays below it; the rest continues at 4 GiB, above the PCI and APIC hole.
+pub const RAM_BELOW_4G_MAX: u64 = 0xC000_0000;
+const FOUR_GIB: u64 = 1 << 32;
+/// The VGA window: never RAM on a PC.
+const VGA_WINDOW: std::ops::Range<u64> = 0xA_0000..0xC_0000;
+/// Base page size.
+const PAGE: u64 = 4096;
+
+/// What can go wrong with guest memory.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The host refused the mapping.
+    #[error("the host cannot reserve {0} bytes of guest memory")]
+    Reserve(u64),
+    /// The size cannot be a PC's.
+    #[error("memory size must be a multiple of 4 KiB and at least 1 MiB, not {0} bytes")]
+    Size(u64),
+    /// An access outside RAM.
+    #[error("guest address {address:#x}, {len} bytes, is not in RAM")]
+    NotRam {
+        /// First byte.
+        address: u64,
+        /// Length in bytes.
+        len: usize,
+    },
+}
+
+/// One stretch of RAM and where it is on the host.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    start: u64,
+    end: u64,
+    host: *mut u8,
+}
+
+/// The RAM of one machine. Clones share it.
+#[derive(Debug, Clone)]
+pub struct GuestMemory {
+    map: GuestMemoryMmap,
+    slots: Arc<[Slot]>,
+    size: u64,
+}
+
+// SAFETY: the pointers in `slots` point into `map`, which every clone keeps alive; what is done through them
+// is an access to guest RAM, which is shared between threads by nature.
+unsafe impl Send for GuestMemory {}
+// SAFETY: as above.
+unsafe impl Sync for GuestMemory {}
+
+impl GuestMemory {
+    /// Reserves `size` bytes of zeroed RAM, laid out as on a PC.
+    pub fn new(size: u64) -> Result<Self, MemoryError> {
+        if !size.is_multiple_of(PAGE) || size < 1 << 20 {
+            return Err(MemoryError::Size(size));
+        }
+        let low = size.min(RAM_BELOW_4G_MAX);
+        let mut ranges = vec![(GuestAddress(0), low as usize)];
+        if size > low {
+            ranges.push((GuestAddress(FOUR_GIB), (size - low) as usize));
+        }
+        let map = GuestMemoryMmap::from_ranges(&ranges).map_err(|_| MemoryError::Reserve(size))?;
+        let slots = map
+            .iter()
+            .map(|region| {
+                let start = region.start_addr().0;
+                let host = map.get_host_address(region.start_addr()).expect("a region's start is in it");
+                Slot { start, end: start + region.len(), host }
+            })
+            .collect();
+        Ok(GuestMemory { map, slots, size })
+    }
+
+    /// Total RAM in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// RAM as (start, length) ranges of guest-physical addresses, ascending, the VGA window included.
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.slots.iter().map(|slot| (slot.start, slot.end - slot.start))
+    }
+
+    /// Whether the page at `address` is RAM to a CPU.
+    pub fn is_ram(&self, address: u64) -> bool {
+        !VGA_WINDOW.contains(&address) && self.slots.iter().any(|slot| (slot.start..slot.end).contains(&address))
+    }
+
+    /// Host address of the byte of RAM at guest-physical `address`; the rest of its page follows it. `None` if
+    /// a CPU finds no RAM there. The pointer is valid as long as any clone of this memory lives.
+    #[inline]
+    pub fn host_ptr(&self, address: u64) -> Option<*mut u8> {
+        if VGA_WINDOW.contains(&address) {
+            return None;
+        }
+        let slot = self.slots.iter().find(|slot| (slot.start..slot.end).contains(&address))?;
+        // SAFETY: `address` lies in the slot, whose mapping has `end - start` bytes from `host`.
+        Some(unsafe { slot.host.add((address - slot.start) as usize) })
+    }
+
+    /// Copies RAM at `address` into `buffer`: what a DMA read does.
+    pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        let len = buffer.len();
+        self.map.read_slice(buffer, GuestAddress(address)).map_err(|_| MemoryError::NotRam { address, len })
+    }
+
+    /// Copies `data` into RAM at `address`. Code that vCPUs have decoded from there is not invalidated: for
+    /// loading images before the start.
+    pub fn write(&self, address: u64, data: &[u8]) -> Result<(), MemoryError> {
+        let len = data.len();
+        self.map.write_slice(data, GuestAddress(address)).map_err(|_| MemoryError::NotRam { address, len })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ram_continues_above_4_gib_and_nothing_is_touched_by_reserving() {
+        let memory = GuestMemory::new(6 << 30).unwrap();
+        let ranges: Vec<_> = memory.ranges().collect();
+        assert_eq!(ranges, [(0, RAM_BELOW_4G_MAX), (FOUR_GIB, (6 << 30) - RAM_BELOW_4G_MAX)]);
+        memory.write(FOUR_GIB + 5, b"emu").unwrap();
+        let mut back = [0; 3];
+        memory.read(FOUR_GIB + 5, &mut back).unwrap();
+        assert_eq!(&back, b"emu");
+    }
+
+    #[test]
+    fn holes_are_not_ram() {
+        let memory = GuestMemory::new(64 << 20).unwrap();
+        assert!(memory.host_ptr(0xB_8000).is_none());
+        assert!(memory.host_ptr(64 << 20).is_none());
+        assert!(memory.host_ptr(0xFEE0_0000).is_none());
+        assert!(memory.write((64 << 20) - 1, &[1, 2]).is_err());
+    }
+}
