@@ -10,7 +10,7 @@
 
 pub mod debug_exit;
 pub mod debugcon;
-//pub mod i8042;
+pub mod i8042;
 pub mod i8254;
 pub mod i8259;
 pub mod mc146818;

@@ -168,7 +168,7 @@ impl I8254 {
 
     fn read_port61(&self, now: u64) -> u8 {
         let mut value = Port61::from_bits_truncate(self.port61);
-        value.set(Port61::REFRESH, self.wires.clock.now() / REFRESH_NANOS & 1 != 0);
+        value.set(Port61::REFRESH, !(self.wires.clock.now() / REFRESH_NANOS).is_multiple_of(2));
         value.set(Port61::OUT2, self.counters[2].out(now));
         value.bits()
     }

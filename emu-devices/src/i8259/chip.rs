@@ -19,6 +19,7 @@ bitflags! {
     }
 
     /// Operation command word 3.
+    #[derive(Clone, Copy)]
     struct Ocw3: u8 {
         const RIS = 1 << 0;
         const RR = 1 << 1;

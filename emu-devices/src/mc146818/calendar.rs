@@ -30,7 +30,7 @@ const PM: u8 = 0x80;
 
 impl Format {
     fn encode(self, value: u8) -> u8 {
-        if self.binary { value } else { value / 10 % 10 << 4 | value % 10 }
+        if self.binary { value } else { (value / 10 % 10) << 4 | (value % 10) }
     }
 
     /// What a register means. Digits above nine count on: garbage in, some time out.

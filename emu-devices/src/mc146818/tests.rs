@@ -1,6 +1,6 @@
 use super::*;
 use crate::probe::{Probe, accesses, hammer};
-use emu_core::clock::TimerQueue;
+use emu_core::{bus::Snapshot, clock::TimerQueue};
 use proptest::prelude::*;
 use rstest::rstest;
 use std::sync::Arc;
@@ -198,7 +198,8 @@ fn no_rate_or_a_held_divider_means_no_periodic_interrupt() {
 #[case::each_minute([0xFF, 0xFF, 0x07], 1)]
 #[case::each_second([0xC0, 0xC0, 0xC0], 1)]
 #[case::tomorrow([0x04, 0x05, 0x06], 86_400)]
-fn the_alarm_interrupts_when_it_matches(#[case] [hours, minutes, seconds]: [u8; 3], #[case] after: u64) {
+fn the_alarm_interrupts_when_it_matches(#[case] alarm: [u8; 3], #[case] after: u64) {
+    let [hours, minutes, seconds] = alarm;
     let mut bench = Bench::new();
     for (index, value) in [(5, hours), (3, minutes), (1, seconds), (0x0B, 0x22)] {
         bench.write(index, value);

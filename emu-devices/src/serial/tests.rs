@@ -1,6 +1,6 @@
 use super::*;
 use crate::probe::{Probe, accesses, hammer};
-use emu_core::clock::TimerQueue;
+use emu_core::{bus::Snapshot, clock::TimerQueue};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use rstest::rstest;
