@@ -207,7 +207,7 @@ impl Pm {
             reg::PM1_CNT => self.write_pm1_cnt(ones, mask),
             reg::PM1_CNT_HIGH | reg::PM_TMR..=reg::PM_TMR_LAST | reg::SMI_STS..=reg::SMI_LAST => {}
             reg::GPE0_STS..reg::GPE0_EN => {
-                self.regs.gpe0_sts &= !(u64::from(ones) << (8 * (cell - reg::GPE0_STS)))
+                self.regs.gpe0_sts &= !(u64::from(ones) << (8 * (cell - reg::GPE0_STS)));
             }
             reg::GPE0_EN..reg::SMI_EN => {
                 let shift = 8 * (cell - reg::GPE0_EN);

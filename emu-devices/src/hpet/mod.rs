@@ -64,7 +64,7 @@ mod conf {
 
 /// Where the HPET's interrupts go.
 pub struct HpetWires {
-    /// I/O APIC inputs, by number; see [`ROUTES`](comparator::ROUTES) for those in use.
+    /// I/O APIC inputs, by number; timers can be routed to 20 to 23.
     pub pins: Vec<IrqLine>,
     /// ISA IRQ 0, in place of the PIT.
     pub legacy_timer: IrqLine,

@@ -182,6 +182,30 @@ fn reset_masks_all_entries_and_keeps_the_wires() {
     assert_eq!(bench.acknowledge(), Acknowledge::Vector(0x39));
 }
 
+#[test]
+fn a_device_and_the_processor_it_interrupts_do_not_deadlock() {
+    let mut bench = bench();
+    bench.route(9, 0x8039);
+    let taken = std::thread::scope(|scope| {
+        let processor = scope.spawn(|| {
+            let mut taken = 0;
+            while taken < 5_000 {
+                if bench.fabric.acknowledge(1) == Acknowledge::Vector(0x39) {
+                    bench.fabric.mmio_write(1, 0xB0, 4, 0);
+                    taken += 1;
+                }
+            }
+            taken
+        });
+        while !processor.is_finished() {
+            bench.pins.set_level(9, true);
+            bench.pins.set_level(9, false);
+        }
+        processor.join().unwrap()
+    });
+    assert_eq!(taken, 5_000);
+}
+
 proptest! {
     #[test]
     fn no_access_panics(accesses in prop::collection::vec((0u8..4, any::<u16>(), 0u8..4, any::<u64>()), 1..200)) {
