@@ -8,12 +8,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acpi;
+pub mod apic;
 pub mod debug_exit;
 pub mod debugcon;
+pub mod hpet;
 pub mod i8042;
 pub mod i8254;
 pub mod i8259;
 pub mod mc146818;
+pub mod pci;
 pub mod port92;
 pub mod pvpanic;
 pub mod serial;
