@@ -58,12 +58,9 @@ impl MemoryMap {
         map.mark(&(EBDA_START..VGA_START), RangeKind::Reserved);
         map.mark(&(BIOS_START..HIGH_MEMORY), RangeKind::Reserved);
         map.mark(&layout.pci.ecam, RangeKind::Reserved);
-        for registers in
-            [Some(layout.io_apic.address), layout.hpet.map(|hpet| hpet.address), Some(layout.local_apic)]
-        {
-            if let Some(address) = registers {
-                map.mark(&(u64::from(address)..u64::from(address) + 0x1000), RangeKind::Reserved);
-            }
+        let fixed = [layout.io_apic.address, layout.local_apic];
+        for address in fixed.into_iter().chain(layout.hpet.map(|hpet| hpet.address)) {
+            map.mark(&(u64::from(address)..u64::from(address) + 0x1000), RangeKind::Reserved);
         }
         map
     }

@@ -41,18 +41,28 @@ pub enum BootError {
     /// A 64-bit kernel on 32-bit CPUs.
     #[error("the kernel has 64-bit code only, and the CPU model has no long mode: choose a 64-bit CPU model")]
     NeedsLongMode,
-    /// The kernel's place is not RAM.
+    /// The kernel is larger than RAM.
     #[error(
-        "the kernel needs RAM from {start:#x} to {end:#x}, which is not free in {ram_mib} MiB of RAM: use a larger \
-         --memory, or a kernel linked elsewhere"
+        "the kernel needs RAM up to address {end:#x}, and RAM has {ram_mib} MiB: use --memory {need_mib}M or more"
     )]
-    NoRoomForKernel {
+    TooLargeForRam {
+        /// One past the last address that it needs.
+        end: u64,
+        /// RAM in MiB.
+        ram_mib: u64,
+        /// RAM that would do, in MiB.
+        need_mib: u64,
+    },
+    /// The kernel's place is not free RAM.
+    #[error(
+        "the kernel is to be loaded at {start:#x} to {end:#x}, where a PC has no free RAM: give a kernel linked \
+         elsewhere, at 1 MiB for example"
+    )]
+    NotFree {
         /// First address.
         start: u64,
         /// One past the last.
         end: u64,
-        /// RAM in MiB.
-        ram_mib: u64,
     },
     /// No room for an initrd or module.
     #[error(

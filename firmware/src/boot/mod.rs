@@ -6,6 +6,7 @@
 mod elf;
 mod entry;
 mod error;
+mod initrd;
 mod linux;
 mod loader;
 mod multiboot;
@@ -15,6 +16,7 @@ mod setup_header;
 mod state;
 
 pub use error::BootError;
+pub use initrd::{InitrdError, check_initrd};
 pub use state::{BootMode, BootState, DescriptorTable, Segment};
 
 use crate::{e820::MemoryMap, layout::MachineLayout};

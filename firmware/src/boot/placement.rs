@@ -1,7 +1,8 @@
 //! Where things go in guest RAM: ranges are claimed, and what is left is searched.
 
 use super::error::BootError;
-use crate::e820::{EBDA_START, MemoryMap};
+use crate::e820::{EBDA_START, HIGH_MEMORY, MemoryMap};
+use emu_core::memory::RAM_BELOW_4G_MAX;
 use std::ops::Range;
 
 /// Nothing is placed over the interrupt vectors and the BIOS data area.
@@ -39,11 +40,23 @@ impl Placement {
             return Ok(());
         }
         if !self.free.iter().any(|free| free.start <= range.start && range.end <= free.end) {
-            let ram_mib = self.ram_mib();
-            return Err(BootError::NoRoomForKernel { start: range.start, end: range.end, ram_mib });
+            return Err(self.refuse(range));
         }
         self.take(range);
         Ok(())
+    }
+
+    /// Why the kernel cannot have `range`: RAM is too small, or something else is there.
+    fn refuse(&self, range: &Range<u64>) -> BootError {
+        let (start, end, ram_mib) = (range.start, range.end, self.ram_mib());
+        // The tables at the end of RAM take less than 1 MiB.
+        let need_mib = (end >> 20) + 2;
+        let fits_a_larger_ram = start >= HIGH_MEMORY && end <= RAM_BELOW_4G_MAX && need_mib > ram_mib;
+        if fits_a_larger_ram {
+            BootError::TooLargeForRam { end, ram_mib, need_mib }
+        } else {
+            BootError::NotFree { start, end }
+        }
     }
 
     /// Takes `size` bytes as high as possible below `limit`.

@@ -51,7 +51,7 @@ fn truncated_file_is_refused(#[case] kernel: &[u8], #[case] expected: &str) {
 #[case::neither_elf_nor_flat(&multiboot_header(0), "it is not an ELF file")]
 #[case::over_the_vga_window(
     &elf64(0, &[Part(1, (0, 0xA_0000), CODE, 64), Part(4, (0, 0), &note(18, &[0; 4]), 0)]),
-    "the kernel needs RAM from 0xa0000 to 0xa0040"
+    "the kernel is to be loaded at 0xa0000 to 0xa0040, where a PC has no free RAM"
 )]
 #[case::note_without_address(
     &elf64(0, &[Part(1, (0, 0x10_0000), CODE, 64), Part(4, (0, 0), &note(18, b"x"), 0)]),
@@ -73,9 +73,13 @@ fn elf_for_another_processor_is_refused() {
 fn kernel_larger_than_ram_says_what_it_needs() {
     assert_eq!(
         message(16, &bzimage(), &[], ""),
-        "the kernel needs RAM from 0x1000000 to 0x1100000, which is not free in 16 MiB of RAM: use a larger \
-         --memory, or a kernel linked elsewhere"
+        "the kernel needs RAM up to address 0x1100000, and RAM has 16 MiB: use --memory 19M or more"
     );
+}
+
+#[test]
+fn ram_of_the_size_that_was_asked_for_is_enough() {
+    assert_eq!(message(19, &bzimage(), &[], ""), "started");
 }
 
 #[rstest]
