@@ -42,8 +42,8 @@ pub struct DemoOptions {
 }
 
 impl DemoOptions {
-    /// Obtains the guest and runs it to its end.
-    pub fn run(self) -> Result<ExitReason, RunError> {
+    /// Obtains the guest and runs it to its end; `None` if it was only to be obtained.
+    pub fn run(self) -> Result<Option<ExitReason>, RunError> {
         logger::start(logger::DEFAULT_FILTER, None)?;
         let cache = match self.cache {
             Some(cache) => cache,
@@ -56,17 +56,18 @@ impl DemoOptions {
         let guest = obtained.map_err(explain)?;
         if self.prepare {
             println!("{}", command_for(&guest, self.memory, self.cpus));
-            return Ok(ExitReason::PowerOff);
+            return Ok(None);
         }
         eprintln!("emu: booting {} to a shell", guest.kernel.display());
-        run_machine(MachineConfig {
+        let config = MachineConfig {
             kernel: Some(guest.kernel),
             initrd: vec![crate::config::Module { path: guest.initrd, command_line: String::new() }],
             append: linux::COMMAND_LINE.into(),
             memory: self.memory,
             cpus: self.cpus,
             ..MachineConfig::default()
-        })
+        };
+        run_machine(config).map(Some)
     }
 }
 

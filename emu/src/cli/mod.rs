@@ -66,13 +66,14 @@ pub fn main() -> ExitCode {
         Err(error) => return usage::report(&error),
     };
     let result = match arguments.command {
-        Command::Run(options) => run_guest(|| options.run()),
-        Command::Demo(options) => run_guest(|| options.run()),
-        Command::Completions { shell } => print_completions(shell),
-        Command::Man { directory } => write_manual(directory),
+        Command::Run(options) => signals::handle().map_err(host).and_then(|()| options.run().map(Some)),
+        Command::Demo(options) => signals::handle().map_err(host).and_then(|()| options.run()),
+        Command::Completions { shell } => print_completions(shell).map(|()| None),
+        Command::Man { directory } => write_manual(directory).map(|()| None),
     };
     match result {
-        Ok(reason) => {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(reason)) => {
             if let ExitReason::Crashed(what) = &reason {
                 eprintln!("emu: the guest crashed: {what}");
             }
@@ -85,18 +86,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run_guest(run: impl FnOnce() -> Result<ExitReason, RunError>) -> Result<ExitReason, RunError> {
-    signals::handle().map_err(|error| RunError::Host(anyhow::Error::new(error).context("signals")))?;
-    run()
+fn host(error: io::Error) -> RunError {
+    RunError::Host(error.into())
 }
 
-fn print_completions(shell: Shell) -> Result<ExitReason, RunError> {
+fn print_completions(shell: Shell) -> Result<(), RunError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "emu", &mut script);
     print_out(&script)
 }
 
-fn write_manual(directory: Option<PathBuf>) -> Result<ExitReason, RunError> {
+fn write_manual(directory: Option<PathBuf>) -> Result<(), RunError> {
     let Some(directory) = directory else {
         let mut page = Vec::new();
         // Writing to memory does not fail.
@@ -110,16 +110,16 @@ fn write_manual(directory: Option<PathBuf>) -> Result<ExitReason, RunError> {
         );
         crate::exit::OptionError::new("emu man", directory.display(), problem)
     })?;
-    Ok(ExitReason::PowerOff)
+    Ok(())
 }
 
 /// Prints to standard output. A reader that has gone away (`| head`) has what it wanted.
-fn print_out(text: &[u8]) -> Result<ExitReason, RunError> {
+fn print_out(text: &[u8]) -> Result<(), RunError> {
     match io::Write::write_all(&mut io::stdout(), text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(RunError::Host(anyhow::Error::new(error).context("standard output")))
         }
-        _ => Ok(ExitReason::PowerOff),
+        _ => Ok(()),
     }
 }
 

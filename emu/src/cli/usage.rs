@@ -53,6 +53,7 @@ fn sentence(error: &Error) -> OptionError {
             let commands = "use run, demo, completions or man";
             OptionError::new(&command, "", format!("no such command; {commands}"))
         }
+        ErrorKind::TooManyValues => OptionError::new(option, &value, "takes no value; give the option alone"),
         ErrorKind::ArgumentConflict => {
             let other = strings(error, ContextKind::PriorArg).into_iter().next().unwrap_or_default();
             if other.is_empty() || other == argument {

@@ -11,7 +11,6 @@ use rustix::{
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::OwnedFd,
 };
 
 /// How long a program that has the pseudo-terminal open may not read before it counts as not listening.
@@ -34,7 +33,7 @@ pub(super) fn open(name: &str) -> io::Result<SerialPort> {
     let reading = ours.try_clone()?;
     Ok(SerialPort {
         output: ByteSink::to_writer(name, Writer(File::from(ours)))?,
-        input: Some(SerialInput::pty(OwnedFd::from(reading))),
+        input: Some(SerialInput::pty(reading)),
     })
 }
 

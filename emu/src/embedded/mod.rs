@@ -25,7 +25,10 @@ mod tests {
     #[test]
     fn the_image_leaves_the_bda_and_the_ebda_alone() {
         let end = LOAD_ADDRESS + IMAGE.len() as u64;
-        assert!(IMAGE.len() > 2048 && end < 0x1_0000, "the page tables are at 0x10000; the image ends at {end:#x}");
+        assert!(
+            IMAGE.len() > 2048 && end < 0x1_0000,
+            "the page tables are at 0x10000; the image ends at {end:#x}"
+        );
     }
 
     #[test]

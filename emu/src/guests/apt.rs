@@ -80,9 +80,10 @@ fn fetch_into(
     if result.is_err() && matches!(lists, Lists::System) {
         // Old lists name a version that the archive has no more: look again with new ones.
         let fresh = Lists::private(arch, cache)?;
-        fresh.update(arch, progress)?;
+        let updated = fresh.update(arch, progress);
         progress.step(&format!("downloading {package} ({arch})"));
-        download(&fresh, work, package, arch, total, progress)?;
+        download(&fresh, work, package, arch, total, progress)
+            .map_err(|error| updated.err().unwrap_or(error))?;
     } else {
         result?;
     }
@@ -111,7 +112,7 @@ fn download(
     let mut command = lists.command("apt-get");
     command.args(["--quiet", "download", &format!("{package}:{arch}")]).current_dir(work);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| not_started("apt-get", error))?;
+    let mut child = command.spawn().map_err(|error| not_started("apt-get", &error))?;
     while running(&mut child).map_err(at(work))? {
         progress.advance(downloaded(work).min(total), total);
         thread::sleep(LOOK);
@@ -173,10 +174,13 @@ impl Lists {
         if let Some(record) = private.show(package, arch)? {
             return Ok((private, record));
         }
-        private.update(arch, progress)?;
+        // An update that misses one list of several fails, and may still have what is asked for.
+        let updated = private.update(arch, progress);
         match private.show(package, arch)? {
             Some(record) => Ok((private, record)),
-            None => Err(GuestError::NoPackage { package: package.into(), arch: arch.into() }),
+            None => Err(updated
+                .err()
+                .unwrap_or(GuestError::NoPackage { package: package.into(), arch: arch.into() })),
         }
     }
 
@@ -232,14 +236,14 @@ impl Lists {
 }
 
 fn output_of(command: &mut Command, program: &'static str) -> Result<String, GuestError> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| not_started(program, error))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| not_started(program, &error))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(GuestError::Failed { command: program.into(), message: last_line(&output.stderr) })
 }
 
-fn not_started(program: &'static str, error: io::Error) -> GuestError {
+fn not_started(program: &'static str, error: &io::Error) -> GuestError {
     if error.kind() == io::ErrorKind::NotFound {
         GuestError::MissingProgram(program)
     } else {

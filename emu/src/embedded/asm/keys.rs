@@ -37,14 +37,8 @@ pub fn take(a: &mut CodeAssembler, data: &mut Data, routines: &Routines) -> Resu
     a.mov(bl, al)?;
     say(a, data, routines, "\n")?;
     a.or(bl, 0x20)?;
-    let actions: [(char, Action); 6] = [
-        ('h', help),
-        ('t', time),
-        ('m', measure),
-        ('r', reboot),
-        ('q', power_off),
-        ('c', crash),
-    ];
+    let actions: [(char, Action); 6] =
+        [('h', help), ('t', time), ('m', measure), ('r', reboot), ('q', power_off), ('c', crash)];
     for (character, action) in actions {
         let mut other = a.create_label();
         a.cmp(bl, character as i32)?;

@@ -25,7 +25,12 @@ pub fn assemble(a: &mut CodeAssembler, data: &mut Data) -> Result<()> {
         cmos: a.create_label(),
         measure: a.create_label(),
     };
-    say(a, data, &routines, "Long mode       CR4.PAE, EFER.LME, CR0.PG: 4-level page tables, 4 GiB mapped\n\n")?;
+    say(
+        a,
+        data,
+        &routines,
+        "Long mode       CR4.PAE, EFER.LME, CR0.PG: 4-level page tables, 4 GiB mapped\n\n",
+    )?;
     facts::tell_processor(a, data, &routines)?;
     facts::tell_features(a, data, &routines)?;
     facts::tell_processors(a, data, &routines)?;

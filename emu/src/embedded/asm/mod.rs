@@ -74,6 +74,9 @@ const S5_SLP_TYP: i32 = 0;
 
 type Result<T> = std::result::Result<T, IcedError>;
 
+/// Assembles the code of one mode.
+type Part = fn(&mut CodeAssembler, &mut Data) -> Result<()>;
+
 /// Text and tables, placed as they come.
 #[derive(Default)]
 struct Data {
@@ -103,7 +106,7 @@ impl Data {
 pub fn image() -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut data = Data::default();
     let mut image = Vec::new();
-    let parts: [(u32, u64, u64, fn(&mut CodeAssembler, &mut Data) -> Result<()>); 3] = [
+    let parts: [(u32, u64, u64, Part); 3] = [
         (16, at::REAL, at::PROTECTED, real::assemble),
         (32, at::PROTECTED, at::LONG, protected::assemble),
         (64, at::LONG, at::DATA, long::assemble),

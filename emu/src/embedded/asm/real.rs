@@ -11,8 +11,7 @@ struct Routines {
 }
 
 pub fn assemble(a: &mut CodeAssembler, data: &mut Data) -> Result<()> {
-    let mut routines =
-        Routines { print: a.create_label(), number: a.create_label(), cmos: a.create_label() };
+    let mut routines = Routines { print: a.create_label(), number: a.create_label(), cmos: a.create_label() };
     a.cli()?;
     a.cld()?;
     a.xor(ax, ax)?;
