@@ -1,7 +1,10 @@
 //! The terminal comes back, whatever ends the process. A child of this very program takes a pseudo-terminal
 //! in raw mode and ends in the way asked for; the parent looks at the terminal's settings.
 
-use emu::console::{signals, terminal, terminal::RawMode};
+use emu::console::{
+    ConsoleInput, SerialInput, signals,
+    terminal::{self, GiveBack},
+};
 use rstest::rstest;
 use rustix::{
     process::{Pid, Signal, kill_process},
@@ -12,7 +15,7 @@ use std::{
     env,
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio, abort, exit},
     thread,
@@ -22,6 +25,9 @@ use std::{
 /// Says to a child what it is to do.
 const ROLE: &str = "EMU_TERMINAL_TEST_ROLE";
 
+/// A child's exit code when Quit has arrived.
+const QUIT: i32 = 7;
+
 /// Not a test by itself: what the child runs.
 #[test]
 fn child() {
@@ -30,13 +36,20 @@ fn child() {
     };
     terminal::end_on_panic();
     signals::handle().unwrap();
-    let raw = RawMode::enter().unwrap().expect("standard input is a terminal");
+    let guest = GiveBack;
+    if role == "console" {
+        let input = SerialInput::stdin(io::stdin().as_fd().try_clone_to_owned().unwrap());
+        input.start(|input| if input == ConsoleInput::Quit { exit(QUIT) } else { false }).unwrap();
+    } else {
+        assert!(terminal::take().unwrap(), "standard input is a terminal");
+    }
     // The end of this pipe tells the parent that the terminal is raw.
     rustix::stdio::dup2_stdout(File::open("/dev/null").unwrap()).unwrap();
-    let mut go = [0];
-    io::stdin().read_exact(&mut go).unwrap();
+    if role != "console" {
+        io::stdin().read_exact(&mut [0]).unwrap();
+    }
     match role.as_str() {
-        "return" => drop(raw),
+        "return" => drop(guest),
         "panic" => panic!("as asked"),
         "panic in a thread" => {
             let _ = thread::spawn(|| panic!("as asked")).join();
@@ -82,8 +95,8 @@ impl Session {
         !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
-    fn type_a_key(&self) {
-        rustix::io::write(&self.ours, b"x").unwrap();
+    fn type_keys(&self, keys: &[u8]) {
+        rustix::io::write(&self.ours, keys).unwrap();
     }
 
     fn signal(&self, signal: Signal) {
@@ -106,9 +119,17 @@ impl Session {
 #[case("abort", None)]
 fn the_terminal_is_restored_when_the_process_ends_itself(#[case] role: &str, #[case] code: Option<i32>) {
     let mut session = Session::start(role);
-    session.type_a_key();
+    session.type_keys(b"x");
     assert_eq!(session.child.wait().unwrap().code(), code);
     assert!(!session.is_raw());
+}
+
+#[test]
+fn the_escape_key_ends_a_guest_that_takes_no_input() {
+    let mut session = Session::start("console");
+    session.type_keys(b"hello? hello?\x03\x01x");
+    // Leaving by exit() in the child gives nothing back: what counts here is that Quit arrives.
+    assert_eq!(session.child.wait().unwrap().code(), Some(QUIT));
 }
 
 #[rstest]

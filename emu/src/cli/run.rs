@@ -6,7 +6,7 @@ use crate::{
         CpuSpec, DEFAULT_CPU_MODEL, MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, parse_cpus,
         parse_memory,
     },
-    console::{HostPorts, drain_all, flush_all, terminal::RawMode},
+    console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
     logger,
 };
@@ -143,18 +143,13 @@ fn spelled(serial: &SerialSpec) -> String {
 pub fn run_machine(config: MachineConfig) -> Result<ExitReason, RunError> {
     check::files(&config)?;
     let ports = HostPorts::open(&config)?;
-    let types = ports.serial.iter().any(|port| port.input.as_ref().is_some_and(|input| input.is_terminal()));
-    let raw = if types { RawMode::enter().map_err(anyhow::Error::new)? } else { None };
-    if raw.is_some() {
-        eprint!("emu: Ctrl-A x ends the machine, Ctrl-A h helps\r\n");
-    }
+    let _terminal = GiveBack;
     let result = start_machine(config, ports);
     // Whoever ends the machine by hand does not want to wait for a slow reader.
     match result {
         Ok(ExitReason::Quit) => flush_all(Duration::from_secs(1)),
         _ => drain_all(),
     }
-    drop(raw);
     result
 }
 

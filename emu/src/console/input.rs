@@ -4,7 +4,7 @@
 //! break, Ctrl-A Ctrl-A (or Ctrl-A a) sends Ctrl-A itself. A pipe has no escape: all its bytes are the guest's,
 //! and its end is not the end of the guest.
 
-use super::output::flush_all;
+use super::{output::flush_all, terminal};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -35,6 +35,8 @@ pub const HELP: &str = "\n\
     Ctrl-A b       send a break\n\
     Ctrl-A Ctrl-A  send Ctrl-A\n\
     Ctrl-A h       show this\n";
+
+const ANNOUNCEMENT: &str = "emu: Ctrl-A x ends the machine, Ctrl-A h helps\n";
 
 const ESCAPE: u8 = 0x01;
 /// Bytes read ahead of a guest that takes none.
@@ -70,15 +72,16 @@ impl SerialInput {
         &self.descriptor
     }
 
-    /// Whether the user types the input, so that a terminal must be put in raw mode for it.
-    pub fn is_terminal(&self) -> bool {
-        self.escapes
-    }
-
     /// Hands the input to `deliver`, in order, on a thread of its own. `deliver` returns whether the guest
     /// took it; a byte refused (its FIFO is full) is offered again a little later. Quit is handed over at
     /// once, before bytes that still wait, and is the last.
+    ///
+    /// A terminal is switched to raw mode here, not before: until the machine is built and about to run, the
+    /// user may still be told of a mistake.
     pub fn start(self, deliver: impl FnMut(ConsoleInput) -> bool + Send + 'static) -> io::Result<()> {
+        if self.escapes && terminal::take()? {
+            show(ANNOUNCEMENT);
+        }
         thread::Builder::new().name("input".into()).spawn(move || self.read_on(deliver))?;
         Ok(())
     }
@@ -115,7 +118,7 @@ impl SerialInput {
                         return;
                     }
                     Key::Input(input) if waiting.len() < CAPACITY => waiting.push_back(input),
-                    Key::Help => show_help(),
+                    Key::Help => show(HELP),
                     Key::Input(_) | Key::None => {}
                 }
             }
@@ -188,9 +191,10 @@ impl Keys {
     }
 }
 
-fn show_help() {
-    // Help that cannot be shown is not worth more words.
-    let _ = io::stderr().write_all(HELP.replace('\n', "\r\n").as_bytes());
+/// Shows `text` on the terminal, beside what the guest prints.
+fn show(text: &str) {
+    // What cannot be shown is not worth more words.
+    let _ = io::stderr().write_all(text.replace('\n', "\r\n").as_bytes());
 }
 
 #[cfg(test)]

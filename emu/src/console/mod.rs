@@ -43,7 +43,7 @@ pub struct HostPorts {
 }
 
 impl HostPorts {
-    /// Opens all that `config` names. Standard input is not switched to raw mode yet: see [`terminal`].
+    /// Opens all that `config` names. A terminal is left as it is until [`SerialInput::start`].
     pub fn open(config: &MachineConfig) -> Result<HostPorts, OptionError> {
         let mut opener = Opener::default();
         if config.serial.iter().filter(|&spec| *spec == SerialSpec::Stdio).count() > 1 {

@@ -1,6 +1,6 @@
 //! The user's terminal: raw mode while a guest has it, and back again whatever happens.
 //!
-//! The settings are put back by [`RawMode`]'s drop, by the panic hook, by the signals in [`super::signals`],
+//! The settings are put back by [`GiveBack`]'s drop, by the panic hook, by the signals in [`super::signals`],
 //! and when the process stops (Ctrl-Z of the shell's job control) until it goes on.
 
 use super::output::flush_all;
@@ -22,31 +22,29 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 /// The terminal is in raw mode now.
 static RAW: AtomicBool = AtomicBool::new(false);
 
-/// Raw mode on standard input; dropping it restores the terminal.
-#[must_use = "the terminal is restored when this is dropped"]
-pub struct RawMode(());
+/// Gives the terminal back when dropped, if a guest has taken it.
+pub struct GiveBack;
 
-impl RawMode {
-    /// Switches standard input to raw mode. `None`: it is not a terminal.
-    pub fn enter() -> io::Result<Option<RawMode>> {
-        let stdin = io::stdin();
-        if !isatty(&stdin) {
-            return Ok(None);
-        }
-        if ORIGINAL.get().is_none() {
-            let _ = ORIGINAL.set(tcgetattr(&stdin)?);
-        }
-        WANTED.store(true, Ordering::SeqCst);
-        go_on()?;
-        Ok(Some(RawMode(())))
-    }
-}
-
-impl Drop for RawMode {
+impl Drop for GiveBack {
     fn drop(&mut self) {
         WANTED.store(false, Ordering::SeqCst);
         restore();
     }
+}
+
+/// Takes standard input for a guest: switches it to raw mode, if it is a terminal. Returns whether it is.
+/// Whoever calls this holds a [`GiveBack`], or lets somebody hold one who outlives the guest.
+pub fn take() -> io::Result<bool> {
+    let stdin = io::stdin();
+    if !isatty(&stdin) {
+        return Ok(false);
+    }
+    if ORIGINAL.get().is_none() {
+        let _ = ORIGINAL.set(tcgetattr(&stdin)?);
+    }
+    WANTED.store(true, Ordering::SeqCst);
+    go_on()?;
+    Ok(true)
 }
 
 /// Whether the terminal is in raw mode: lines printed must then end in CR LF.
