@@ -85,8 +85,8 @@ static uint64_t chase(uint32_t work)
 }
 
 const struct benchmark memory_benchmarks[] = {
-    {"copy", copy, 60000},
-    {"stream", stream, 400},
-    {"chase", chase, 20000000},
+    {"copy", copy, 15000},
+    {"stream", stream, 80},
+    {"chase", chase, 6000000},
     {0},
 };

@@ -94,7 +94,7 @@ static uint64_t ping_pong(uint32_t work)
 const struct benchmark system_benchmarks[] = {
     {"syscall", system_call, 1500000},
     {"process", process, 1500},
-    {"pagefault", page_fault, 120},
-    {"pingpong", ping_pong, 40000},
+    {"pagefault", page_fault, 70},
+    {"pingpong", ping_pong, 15000},
     {0},
 };

@@ -1,56 +1,62 @@
-//! Debian packages by apt, without root and without touching the system: package lists and downloads live in a
-//! folder of ours, so that i386 packages need no `dpkg --add-architecture`.
+//! Debian packages by apt, without root and without touching the system: package lists live in a folder of ours,
+//! so that i386 packages need no `dpkg --add-architecture`.
 
+use super::{Progress, Unavailable};
 use crate::workspace::{is_installed, output};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// A guest cannot be had on this host, for a reason that is not a defect: the tools or the network are missing.
-#[derive(Debug)]
-pub struct Unavailable(pub String);
+/// The first package that `package` depends on: what a metapackage such as linux-image-cloud-amd64 stands for
+/// today. `arch` is Debian's name of the architecture; `cache` is where lists and packages are kept.
+pub fn resolve_dependency(
+    package: &str,
+    arch: &str,
+    cache: &Path,
+    progress: &dyn Progress,
+) -> Result<String> {
+    Apt::new(arch, cache)?.with_lists(progress, |apt| {
+        let listing = output(apt.command("apt-cache").args(["depends", package]))?;
+        first_dependency(&listing).with_context(|| format!("{package} depends on nothing"))
+    })
+}
 
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+/// Downloads `package` and unpacks it; returns the folder that holds its files. A package that `cache` holds
+/// already is not fetched again.
+pub fn fetch_deb(package: &str, arch: &str, cache: &Path, progress: &dyn Progress) -> Result<PathBuf> {
+    let unpacked = cache.join(format!("{package}_{arch}"));
+    if unpacked.is_dir() {
+        return Ok(unpacked);
     }
+    let work = cache.join(format!(".{package}_{arch}"));
+    let files = work.join("files");
+    Apt::new(arch, cache)?.with_lists(progress, |apt| {
+        // What an interrupted run left is no package.
+        super::remove(&work)?;
+        fs::create_dir_all(&files).with_context(|| format!("cannot create {}", files.display()))?;
+        progress.step(&format!("downloading {package} ({arch})"));
+        output(apt.command("apt-get").args(["download", package]).current_dir(&work))?;
+        Ok(())
+    })?;
+    // apt-get names the file after the version.
+    let deb = super::file_named(&work, package)?;
+    output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&files))?;
+    fs::rename(&files, &unpacked).with_context(|| format!("cannot create {}", unpacked.display()))?;
+    super::remove(&work)?;
+    Ok(unpacked)
 }
 
-impl std::error::Error for Unavailable {}
-
-/// A Debian architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// 64-bit x86.
-    Amd64,
-    /// 32-bit x86.
-    I386,
+/// apt with package lists of its own for one architecture.
+struct Apt<'a> {
+    arch: &'a str,
+    folder: PathBuf,
 }
 
-impl Architecture {
-    /// Debian's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::Amd64 => "amd64",
-            Architecture::I386 => "i386",
-        }
-    }
-}
-
-/// apt with package lists of its own.
-#[derive(Debug)]
-pub struct Apt {
-    architecture: Architecture,
-    state: PathBuf,
-    downloads: PathBuf,
-}
-
-impl Apt {
-    /// apt for `architecture`; lists and packages are kept below `folder`.
-    pub fn new(architecture: Architecture, folder: &Path) -> Result<Self> {
+impl<'a> Apt<'a> {
+    fn new(arch: &'a str, cache: &Path) -> Result<Self> {
         for (program, package) in [("apt-get", "apt"), ("apt-cache", "apt"), ("dpkg-deb", "dpkg")] {
             if !is_installed(program) {
                 return Err(Unavailable(format!(
@@ -59,51 +65,26 @@ impl Apt {
                 .into());
             }
         }
-        let folder = folder.join(format!("apt-{}", architecture.name()));
-        let apt = Apt { architecture, state: folder.join("state"), downloads: folder.join("packages") };
-        for needed in
-            [&apt.state.join("lists/partial"), &folder.join("cache/archives/partial"), &apt.downloads]
-        {
-            fs::create_dir_all(needed).with_context(|| format!("cannot create {}", needed.display()))?;
+        let apt = Apt { arch, folder: cache.join(format!("apt-{arch}")) };
+        for needed in ["lists/partial", "archives/partial"] {
+            let needed = apt.folder.join(needed);
+            fs::create_dir_all(&needed).with_context(|| format!("cannot create {}", needed.display()))?;
         }
-        let status = apt.state.join("status");
+        let status = apt.folder.join("status");
         fs::write(&status, "").with_context(|| format!("cannot write {}", status.display()))?;
         Ok(apt)
     }
 
-    /// The first package that `package` depends on whose name starts with `prefix`: what a metapackage such as
-    /// linux-image-cloud-amd64 stands for today.
-    pub fn resolve_dependency(&self, package: &str, prefix: &str) -> Result<String> {
-        self.with_lists(|| {
-            let listing = output(self.command("apt-cache").args(["depends", package]))?;
-            first_dependency(&listing, prefix)
-                .with_context(|| format!("{package} depends on no package named {prefix}*"))
-        })
-    }
-
-    /// Downloads `package` and returns its file.
-    pub fn fetch_deb(&self, package: &str) -> Result<PathBuf> {
-        // apt-get names the file after the version; alone in a folder it is easy to find.
-        let folder = self.downloads.join(package);
-        if let Some(deb) = only_deb(&folder)? {
-            return Ok(deb);
-        }
-        self.with_lists(|| {
-            fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-            output(self.command("apt-get").args(["download", package]).current_dir(&folder))?;
-            only_deb(&folder)?.with_context(|| format!("apt-get download {package} left no file"))
-        })
-    }
-
     /// Runs `action` with the lists there are, and again with fresh ones if it fails: lists grow old.
-    fn with_lists<T>(&self, action: impl Fn() -> Result<T>) -> Result<T> {
-        if let Ok(value) = action() {
+    fn with_lists<T>(&self, progress: &dyn Progress, action: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        if let Ok(value) = action(self) {
             return Ok(value);
         }
+        progress.step(&format!("fetching Debian's package lists ({})", self.arch));
         // A mirror that is being updated makes `update` fail for one list of several. What counts is whether
         // the action works then.
         let updated = output(self.command("apt-get").arg("update"));
-        action().map_err(|error| match updated {
+        action(self).map_err(|error| match updated {
             Ok(_) => error,
             Err(no_lists) => Unavailable(format!("{no_lists:#}")).into(),
         })
@@ -111,18 +92,19 @@ impl Apt {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        let name = self.architecture.name();
-        let cache = self.state.with_file_name("cache");
+        let (arch, folder) = (self.arch, self.folder.display());
         for option in [
-            format!("Dir::State={}", self.state.display()),
-            format!("Dir::State::status={}", self.state.join("status").display()),
-            format!("Dir::Cache={}", cache.display()),
-            format!("APT::Architecture={name}"),
-            format!("APT::Architectures={name}"),
+            format!("APT::Architecture={arch}"),
+            format!("APT::Architectures={arch}"),
+            format!("Dir::State={folder}"),
+            format!("Dir::State::lists={folder}/lists"),
+            format!("Dir::State::status={folder}/status"),
+            format!("Dir::Cache={folder}"),
+            format!("Dir::Cache::archives={folder}/archives"),
             "Acquire::Languages=none".into(),
             "Acquire::Retries=3".into(),
             // As root apt would drop to a user that may not write here.
-            "APT::Sandbox::User=".into(),
+            "APT::Sandbox::User=root".into(),
         ] {
             command.arg("-o").arg(option);
         }
@@ -131,52 +113,23 @@ impl Apt {
     }
 }
 
-/// Unpacks a package's files into `folder`.
-pub fn unpack(deb: &Path, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(folder))?;
-    Ok(())
-}
-
-fn first_dependency(listing: &str, prefix: &str) -> Option<String> {
-    listing
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("Depends: "))
-        .find(|name| name.starts_with(prefix))
-        .map(str::to_owned)
-}
-
-fn only_deb(folder: &Path) -> Result<Option<PathBuf>> {
-    if !folder.exists() {
-        return Ok(None);
-    }
-    let mut debs = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
-        let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
-        debs.extend(path.extension().is_some_and(|extension| extension == "deb").then_some(path));
-    }
-    if debs.len() > 1 {
-        bail!("{} holds several packages; remove the folder", folder.display());
-    }
-    Ok(debs.pop())
+fn first_dependency(listing: &str) -> Option<String> {
+    listing.lines().find_map(|line| line.trim_start().strip_prefix("Depends: ")).map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LISTING: &str = "linux-image-cloud-amd64\n  Depends: linux-base\n  Depends: linux-image-6.1.0-50-cloud-amd64\n  Suggests: linux-image-doc\n";
-
     #[test]
     fn a_metapackage_resolves_to_the_image_it_depends_on() {
-        assert_eq!(
-            first_dependency(LISTING, "linux-image-").as_deref(),
-            Some("linux-image-6.1.0-50-cloud-amd64")
-        );
+        let listing =
+            "linux-image-686\n  Suggests: doc\n  Depends: linux-image-6.1.0-50-686\n  Depends: other\n";
+        assert_eq!(first_dependency(listing).as_deref(), Some("linux-image-6.1.0-50-686"));
     }
 
     #[test]
-    fn what_is_only_suggested_is_no_dependency() {
-        assert_eq!(first_dependency(LISTING, "linux-image-doc"), None);
+    fn a_package_that_depends_on_nothing_is_no_metapackage() {
+        assert_eq!(first_dependency("memtest86+\n  Suggests: grub-pc\n"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Builds the benchmark guest: the C programs of `xtask/bench-guest`, as process 1 of an initramfs that holds
 //! nothing else.
 
-use super::{GuestFiles, Initramfs, Unavailable, copy, write};
+use super::{GuestFiles, Unavailable, copy, minimal_tree, write};
 use crate::workspace::{is_installed, output, root};
 use anyhow::{Context, Result};
 use std::{
@@ -44,11 +44,13 @@ pub fn make(files: &GuestFiles, linux: &GuestFiles) -> Result<()> {
     }
     let program = native_program(files);
     compile(&[], &program)?;
-    let mut archive = Initramfs::new()?;
-    archive.file("init", 0o755, &read(&program)?)?;
+    let mut tree = minimal_tree();
+    tree.file("/init", 0o755, read(&program)?);
     let program_32 = files.folder().join("bench32");
     match compile(&FLAGS_32, &program_32) {
-        Ok(()) => archive.file("bench32", 0o755, &read(&program_32)?)?,
+        Ok(()) => {
+            tree.file("/bench32", 0o755, read(&program_32)?);
+        }
         // The guest itself says SKIP for what needs it.
         Err(error) => {
             eprintln!(
@@ -56,7 +58,7 @@ pub fn make(files: &GuestFiles, linux: &GuestFiles) -> Result<()> {
             );
         }
     }
-    write(&files.benchmark_initrd(), &archive.finish()?)?;
+    write(&files.benchmark_initrd(), &tree.write_gzip(Vec::new())?)?;
     copy(&linux.kernel(), &files.kernel())
 }
 

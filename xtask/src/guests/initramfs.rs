@@ -10,65 +10,78 @@ const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
-/// An archive under construction. Everything belongs to root and bears no date, so that equal content gives
+/// A file system being put together. Everything belongs to root and bears no date, so that equal content gives
 /// equal bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Initramfs {
-    archive: GzEncoder<Vec<u8>>,
-    entries: u32,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: String,
+    mode: u32,
+    device: (u32, u32),
+    data: Vec<u8>,
 }
 
 impl Initramfs {
-    /// An archive with what every guest needs: the usual mount points, and /dev/console, which the kernel opens
-    /// for process 1 before anything is mounted.
-    pub fn new() -> io::Result<Self> {
-        let mut archive = Initramfs { archive: GzEncoder::new(Vec::new(), Compression::best()), entries: 0 };
-        for name in ["bin", "dev", "etc", "proc", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"] {
-            archive.directory(name)?;
+    /// An empty file system.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A directory, and those above it. One that is there already stays as it is.
+    pub fn directory(&mut self, path: &str) -> &mut Self {
+        let path = path.trim_matches('/');
+        if path.is_empty() || self.entries.iter().any(|entry| entry.path == path) {
+            return self;
         }
-        archive.character_device("dev/console", 5, 1)?;
-        archive.character_device("dev/null", 1, 3)?;
-        Ok(archive)
+        self.add(path, DIRECTORY | 0o755, (0, 0), Vec::new())
     }
 
-    /// Adds a directory; its parent must be there already.
-    pub fn directory(&mut self, name: &str) -> io::Result<()> {
-        self.entry(name, DIRECTORY | 0o755, (0, 0), &[])
+    /// A file with its permissions.
+    pub fn file(&mut self, path: &str, permissions: u32, data: impl Into<Vec<u8>>) -> &mut Self {
+        self.add(path, REGULAR | permissions, (0, 0), data.into())
     }
 
-    /// Adds a file with `permissions`.
-    pub fn file(&mut self, name: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
-        self.entry(name, REGULAR | permissions, (0, 0), content)
+    /// A character device.
+    pub fn character_device(&mut self, path: &str, permissions: u32, major: u32, minor: u32) -> &mut Self {
+        self.add(path, CHARACTER_DEVICE | permissions, (major, minor), Vec::new())
     }
 
-    /// Adds a symbolic link to `target`.
-    pub fn symlink(&mut self, name: &str, target: &str) -> io::Result<()> {
-        self.entry(name, SYMLINK | 0o777, (0, 0), target.as_bytes())
+    /// A symbolic link to `target`.
+    pub fn symlink(&mut self, path: &str, target: &str) -> &mut Self {
+        self.add(path, SYMLINK | 0o777, (0, 0), target.into())
     }
 
-    /// Adds a character device.
-    pub fn character_device(&mut self, name: &str, major: u32, minor: u32) -> io::Result<()> {
-        self.entry(name, CHARACTER_DEVICE | 0o600, (major, minor), &[])
+    fn add(&mut self, path: &str, mode: u32, device: (u32, u32), data: Vec<u8>) -> &mut Self {
+        let path = path.trim_matches('/');
+        // The kernel puts nothing into a directory that the archive has not made before.
+        if let Some((above, _)) = path.rsplit_once('/') {
+            self.directory(above);
+        }
+        self.entries.push(Entry { path: path.to_owned(), mode, device, data });
+        self
     }
 
-    /// The finished, compressed archive.
-    pub fn finish(self) -> io::Result<Vec<u8>> {
-        trailer(self.archive)?.finish()
-    }
-
-    fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
-        self.entries += 1;
-        let size = u32::try_from(content.len()).map_err(|_| io::Error::other("a file of over 4 GiB"))?;
-        let mut writer = Builder::new(name)
-            .ino(self.entries)
-            .mode(mode)
-            .nlink(1)
-            .rdev_major(device.0)
-            .rdev_minor(device.1)
-            .write(&mut self.archive, size);
-        writer.write_all(content)?;
-        writer.finish()?;
-        Ok(())
+    /// Writes the archive, compressed.
+    pub fn write_gzip<W: Write>(&self, out: W) -> io::Result<W> {
+        let mut archive = GzEncoder::new(out, Compression::default());
+        for (number, entry) in (1..).zip(&self.entries) {
+            let size =
+                u32::try_from(entry.data.len()).map_err(|_| io::Error::other("a file of over 4 GiB"))?;
+            let mut writer = Builder::new(&entry.path)
+                .ino(number)
+                .mode(entry.mode)
+                .nlink(1)
+                .rdev_major(entry.device.0)
+                .rdev_minor(entry.device.1)
+                .write(archive, size);
+            writer.write_all(&entry.data)?;
+            archive = writer.finish()?;
+        }
+        trailer(archive)?.finish()
     }
 }
 
@@ -80,12 +93,12 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn an_archive_holds_what_was_put_in() {
-        let mut archive = Initramfs::new().unwrap();
-        archive.file("init", 0o755, b"#!/bin/sh\n").unwrap();
-        archive.symlink("bin/sh", "busybox").unwrap();
+    fn an_archive_holds_what_was_put_in_with_folders_first() {
+        let mut tree = Initramfs::new();
+        tree.file("/bin/busybox", 0o755, "elf").symlink("/bin/sh", "busybox");
+        tree.character_device("/dev/console", 0o600, 5, 1);
 
-        let bytes = archive.finish().unwrap();
+        let bytes = tree.write_gzip(Vec::new()).unwrap();
 
         let mut plain: Box<dyn Read> = Box::new(GzDecoder::new(&bytes[..]));
         let mut entries = Vec::new();
@@ -96,17 +109,26 @@ mod tests {
             }
             let mut content = String::new();
             reader.read_to_string(&mut content).unwrap();
-            entries.push((reader.entry().name().to_owned(), reader.entry().mode(), content));
+            let entry = reader.entry();
+            entries.push((entry.name().to_owned(), entry.mode(), entry.rdev_major(), content));
             plain = reader.finish().unwrap();
         }
-        assert!(entries.contains(&("init".into(), 0o100_755, "#!/bin/sh\n".into())));
-        assert!(entries.contains(&("bin/sh".into(), 0o120_777, "busybox".into())));
-        assert!(entries.contains(&("dev/console".into(), 0o020_600, String::new())));
+        let expected = [
+            ("bin", 0o040_755, 0, ""),
+            ("bin/busybox", 0o100_755, 0, "elf"),
+            ("bin/sh", 0o120_777, 0, "busybox"),
+            ("dev", 0o040_755, 0, ""),
+            ("dev/console", 0o020_600, 5, ""),
+        ];
+        assert_eq!(
+            entries,
+            expected.map(|(name, mode, major, data)| (name.into(), mode, major, data.into()))
+        );
     }
 
     #[test]
     fn equal_content_gives_equal_bytes() {
-        let build = || Initramfs::new().unwrap().finish().unwrap();
+        let build = || Initramfs::new().file("/x", 0o644, "1").write_gzip(Vec::new()).unwrap();
         assert_eq!(build(), build());
     }
 }

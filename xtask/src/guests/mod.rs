@@ -8,19 +8,47 @@ mod apt;
 mod benchmark;
 mod initramfs;
 
-pub use apt::{Apt, Architecture, Unavailable, unpack};
+pub use apt::{fetch_deb, resolve_dependency};
 pub use benchmark::native_program;
 pub use initramfs::Initramfs;
 
 use crate::workspace::target_dir;
 use anyhow::{Context, Result, bail};
 use std::{
+    fmt,
     fs::{self, File},
     path::{Path, PathBuf},
 };
 
 /// Counts up when guests are made in another way, so that those made before are made anew.
 const FORMAT: u32 = 1;
+
+/// A guest cannot be had on this host, for a reason that is not a defect: the tools or the network are missing.
+#[derive(Debug)]
+pub struct Unavailable(pub String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Hears how far the work is.
+pub trait Progress {
+    /// A new step begins.
+    fn step(&self, what: &str);
+}
+
+/// Tells each step on standard error.
+struct Told;
+
+impl Progress for Told {
+    fn step(&self, what: &str) {
+        eprintln!("  {what}");
+    }
+}
 
 /// Options of `cargo xtask guests`.
 #[derive(Debug, clap::Args)]
@@ -101,16 +129,6 @@ impl Guest {
         }
     }
 
-    /// The architecture and the metapackage of a Linux guest's kernel.
-    fn kernel_package(self) -> Option<(Architecture, &'static str)> {
-        match self {
-            Guest::LinuxCloud => Some((Architecture::Amd64, "linux-image-cloud-amd64")),
-            Guest::Linux686 => Some((Architecture::I386, "linux-image-686")),
-            Guest::Linux686Pae => Some((Architecture::I386, "linux-image-686-pae")),
-            Guest::Memtest | Guest::Benchmark => None,
-        }
-    }
-
     /// Everything of ours that goes into the guest.
     fn recipe(self) -> Result<String> {
         let parts = match self {
@@ -168,8 +186,13 @@ pub fn run(options: &Options) -> Result<()> {
         wanted.extend(Guest::ALL);
     }
     if options.refresh {
-        for part in ["apt-amd64", "apt-i386"].into_iter().chain(wanted.iter().map(|guest| guest.name())) {
-            remove(&store().join(part))?;
+        // Everything but the lock, which another process may hold. What is wanted is made again.
+        let _lock = lock(&store())?;
+        for entry in fs::read_dir(store()).context("cannot list the folder of guests")? {
+            let path = entry.context("cannot list the folder of guests")?.path();
+            if path.is_dir() {
+                remove(&path)?;
+            }
         }
     }
     for guest in wanted {
@@ -181,11 +204,17 @@ pub fn run(options: &Options) -> Result<()> {
 /// Obtains a guest, or finds the one obtained before. Safe to call from several processes at once.
 pub fn obtain(guest: Guest) -> Result<GuestFiles> {
     let store = store();
-    fs::create_dir_all(&store).with_context(|| format!("cannot create {}", store.display()))?;
-    let lock = store.join("lock");
-    let lock = File::create(&lock).with_context(|| format!("cannot create {}", lock.display()))?;
-    lock.lock().context("cannot lock the folder of guests")?;
+    let _lock = lock(&store)?;
     obtain_locked(guest, &store).with_context(|| format!("cannot obtain the guest {}", guest.name()))
+}
+
+/// Makes the folder of guests this process's own until the file is dropped.
+fn lock(store: &Path) -> Result<File> {
+    fs::create_dir_all(store).with_context(|| format!("cannot create {}", store.display()))?;
+    let path = store.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.lock().context("cannot lock the folder of guests")?;
+    Ok(file)
 }
 
 fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
@@ -199,40 +228,47 @@ fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
     remove(&files.folder)?;
     fs::create_dir_all(&files.folder).with_context(|| format!("cannot create {}", files.folder.display()))?;
     match guest {
-        Guest::Memtest => make_memtest(&files, store)?,
+        Guest::LinuxCloud => make_linux("linux-image-cloud-amd64", "amd64", &files, store)?,
+        Guest::Linux686 => make_linux("linux-image-686", "i386", &files, store)?,
+        Guest::Linux686Pae => make_linux("linux-image-686-pae", "i386", &files, store)?,
+        Guest::Memtest => {
+            let package = fetch_deb("memtest86+", "amd64", store, &Told)?;
+            copy(&package.join("boot/memtest86+x64.bin"), &files.kernel())?;
+        }
         Guest::Benchmark => benchmark::make(&files, &obtain_locked(Guest::LinuxCloud, store)?)?,
-        _ => make_linux(guest, &files, store)?,
     }
     // Last: a folder with its recipe is whole.
     write(&recipe_file, recipe.as_bytes())?;
     Ok(files)
 }
 
-fn make_linux(guest: Guest, files: &GuestFiles, store: &Path) -> Result<()> {
-    let (architecture, metapackage) = guest.kernel_package().context("not a Linux guest")?;
-    let apt = Apt::new(architecture, store)?;
-    let unpacked = files.folder.join("unpacked");
-    unpack(&apt.fetch_deb(&apt.resolve_dependency(metapackage, "linux-image-")?)?, &unpacked)?;
-    unpack(&apt.fetch_deb("busybox-static")?, &unpacked)?;
-    copy(&file_named(&unpacked.join("boot"), "vmlinuz-")?, &files.kernel())?;
-    let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| unpacked.join(path));
+fn make_linux(metapackage: &str, arch: &str, files: &GuestFiles, store: &Path) -> Result<()> {
+    let kernel = resolve_dependency(metapackage, arch, store, &Told)?;
+    let kernel = fetch_deb(&kernel, arch, store, &Told)?;
+    copy(&file_named(&kernel.join("boot"), "vmlinuz-")?, &files.kernel())?;
+    // Modules by the hundred megabytes, and no guest needs them.
+    remove(&kernel)?;
+    let busybox = fetch_deb("busybox-static", arch, store, &Told)?;
+    // Debian moves /bin into /usr/bin from one release to the next.
+    let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| busybox.join(path));
     let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static has no busybox")?;
     let busybox = fs::read(busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
     for variant in Variant::ALL {
-        let mut archive = Initramfs::new()?;
-        archive.file("bin/busybox", 0o755, &busybox)?;
-        archive.file("init", 0o755, variant.script().as_bytes())?;
-        write(&files.initrd(variant), &archive.finish()?)?;
+        let mut tree = minimal_tree();
+        for folder in ["/etc", "/proc", "/sbin", "/sys", "/tmp"] {
+            tree.directory(folder);
+        }
+        tree.file("/bin/busybox", 0o755, &*busybox).file("/init", 0o755, variant.script());
+        write(&files.initrd(variant), &tree.write_gzip(Vec::new())?)?;
     }
-    // Modules by the hundred megabytes, and no guest needs them.
-    remove(&unpacked)
+    Ok(())
 }
 
-fn make_memtest(files: &GuestFiles, store: &Path) -> Result<()> {
-    let unpacked = files.folder.join("unpacked");
-    unpack(&Apt::new(Architecture::Amd64, store)?.fetch_deb("memtest86+")?, &unpacked)?;
-    copy(&unpacked.join("boot/memtest86+x64.bin"), &files.kernel())?;
-    remove(&unpacked)
+/// What every guest needs: the kernel opens /dev/console for process 1 before anything is mounted.
+fn minimal_tree() -> Initramfs {
+    let mut tree = Initramfs::new();
+    tree.character_device("/dev/console", 0o600, 5, 1).character_device("/dev/null", 0o666, 1, 3);
+    tree
 }
 
 fn store() -> PathBuf {
