@@ -40,6 +40,7 @@ pub struct CpuModel {
     features: FeatureSet,
     /// Bit n: forms that need iced's `CpuidFeature` number n decode.
     decodes: [u64; 3],
+    cpus: u32,
 }
 
 impl CpuModel {
@@ -60,19 +61,30 @@ impl CpuModel {
         for feature in offered.chain(BASELINE) {
             decodes[feature as usize / 64] |= 1 << (feature as usize % 64);
         }
-        CpuModel { name, features, decodes }
+        CpuModel { name, features, decodes, cpus: 1 }
     }
 
     /// The same model, offering `feature` and what it needs as well.
     pub fn with(mut self, feature: Feature) -> Self {
         self.features.insert(feature);
-        Self::new(self.name, self.features)
+        Self::new(self.name, self.features).with_cpus(self.cpus)
     }
 
     /// The same model without `feature` and what needs it.
     pub fn without(mut self, feature: Feature) -> Self {
         self.features.remove(feature);
-        Self::new(self.name, self.features)
+        Self::new(self.name, self.features).with_cpus(self.cpus)
+    }
+
+    /// The same model in a machine of `cpus` vCPUs: CPUID tells the topology.
+    pub fn with_cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus.max(1);
+        self
+    }
+
+    /// Number of vCPUs in the machine.
+    pub fn cpus(&self) -> u32 {
+        self.cpus
     }
 
     /// Name of the model (features added or removed do not show).
@@ -125,12 +137,7 @@ impl CpuModel {
         // These are in the space of hints: a CPU that does not know them does nothing.
         let hint = matches!(
             code,
-            Code::Endbr32
-                | Code::Endbr64
-                | Code::Rdsspd_r32
-                | Code::Rdsspq_r64
-                | Code::Cldemote_m8
-                | Code::Prefetchw_m8
+            Code::Endbr32 | Code::Endbr64 | Code::Rdsspd_r32 | Code::Rdsspq_r64 | Code::Cldemote_m8
         );
         let known = |feature: &CpuidFeature| {
             self.decodes[*feature as usize / 64] >> (*feature as usize % 64) & 1 != 0
@@ -158,7 +165,7 @@ impl Default for CpuModel {
 }
 
 /// What every model decodes: what has no CPUID bit.
-const BASELINE: [CpuidFeature; 10] = [
+const BASELINE: [CpuidFeature; 12] = [
     CpuidFeature::INTEL8086,
     CpuidFeature::INTEL186,
     CpuidFeature::INTEL286,
@@ -167,6 +174,9 @@ const BASELINE: [CpuidFeature; 10] = [
     CpuidFeature::CPUID,
     CpuidFeature::MULTIBYTENOP,
     CpuidFeature::PAUSE,
+    // Prefetches are hints: who does not know them does nothing.
+    CpuidFeature::PREFETCHW,
+    CpuidFeature::PREFETCHWT1,
     CpuidFeature::RDPMC,
     CpuidFeature::SMM,
 ];
