@@ -9,10 +9,12 @@ mod cache;
 mod control_registers;
 mod cpuid;
 mod fxsave;
+pub mod interrupt;
 mod monitor;
 mod msr;
 mod protection;
 mod random;
+pub mod smm;
 #[cfg(test)]
 mod test_cpu;
 mod tsc;
