@@ -132,17 +132,13 @@ impl CpuModel {
         rows.fold(0, |bits, row| bits | 1 << row.bit)
     }
 
-    /// Whether this CPU knows the instruction form `code`. Costs a search; the decoder asks once per form.
+    /// Whether this CPU knows the instruction form `code`. Costs a search; the decoder asks once per form. (In
+    /// the space of hints a form that is not known does nothing; that is the decoder's to say.)
     pub fn allows(&self, code: Code) -> bool {
-        // These are in the space of hints: a CPU that does not know them does nothing.
-        let hint = matches!(
-            code,
-            Code::Endbr32 | Code::Endbr64 | Code::Rdsspd_r32 | Code::Rdsspq_r64 | Code::Cldemote_m8
-        );
         let known = |feature: &CpuidFeature| {
             self.decodes[*feature as usize / 64] >> (*feature as usize % 64) & 1 != 0
         };
-        hint || code.cpuid_features().iter().all(known)
+        code.cpuid_features().iter().all(known)
     }
 
     /// What iced-x86's decoder must be told, because bytes mean *another* instruction without the feature.
@@ -196,7 +192,6 @@ mod tests {
     #[case(Code::Wrfsbase_r64, true, true)]
     #[case(Code::Fld_m80fp, true, true)]
     #[case(Code::Fcmovb_st0_sti, true, true)]
-    #[case(Code::Endbr64, true, true)]
     #[case(Code::Prefetchw_m8, true, true)]
     #[case(Code::Nop_rm32, true, true)]
     #[case(Code::Ud2, true, true)]

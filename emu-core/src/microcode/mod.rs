@@ -12,6 +12,8 @@ mod fxsave;
 pub mod interrupt;
 mod monitor;
 mod msr;
+#[cfg(test)]
+mod program_tests;
 mod protection;
 mod random;
 pub mod smm;

@@ -131,7 +131,7 @@ impl Cpu {
                 self.msrs.tsc_adjust = value;
             }
             IA32_APIC_BASE | IA32_TSC_DEADLINE | X2APIC_FIRST..=X2APIC_LAST => {
-                self.write_apic_msr(number, value)?
+                self.write_apic_msr(number, value)?;
             }
             IA32_SPEC_CTRL => {
                 within(value, self.spec_ctrl_mask())?;
