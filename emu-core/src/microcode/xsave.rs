@@ -126,7 +126,7 @@ fn in_use(cpu: &Cpu) -> u64 {
 
 fn save(cpu: &mut Cpu, i: &Insn, kind: Save, wide: bool) -> Result<(), Exception> {
     check_enabled(cpu, kind == Save::Supervisor)?;
-    let linear = fxsave::aligned_operand(cpu, i, HEADER.end as u64, 64, true)?;
+    fxsave::aligned_operand(cpu, i, HEADER.end as u64, 64, true)?;
     let requested = cpu.edx_eax() & cpu.control.xcr0.bits();
     let mut used = in_use(cpu) & requested;
     let mut image = Image::new();
@@ -156,7 +156,7 @@ fn save(cpu: &mut Cpu, i: &Insn, kind: Save, wide: bool) -> Result<(), Exception
         image.set_quad(XCOMP_BV, xcomp_bv);
         image.part(XSTATE_BV..XCOMP_BV + 8);
     } else {
-        let old = cpu.read_linear(linear.wrapping_add(XSTATE_BV as u64), Width::W64, Privilege::Current)?;
+        let old = cpu.read_seg(i.segment(), at(i, cpu.effective_address(i), XSTATE_BV), Width::W64)?;
         image.set_quad(XSTATE_BV, old & !requested | used);
         image.part(XSTATE_BV..XCOMP_BV);
     }
