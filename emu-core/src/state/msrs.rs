@@ -71,7 +71,7 @@ impl Msrs {
         self.mtrr_fixed[2] = 0;
         self.mtrr_physbase[0] = hole;
         let size = (1u64 << 32) - hole;
-        self.mtrr_physmask[0] = (1 << physical_address_bits) - size | 1 << 11;
+        self.mtrr_physmask[0] = ((1 << physical_address_bits) - size) | 1 << 11;
         // Enabled, fixed ranges enabled, write-back.
         self.mtrr_def_type = 1 << 11 | 1 << 10 | 6;
     }
