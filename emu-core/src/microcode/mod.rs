@@ -5,10 +5,13 @@
 //! the RIP of the *next* instruction, and it may set another. If it returns an exception it must have changed
 //! nothing else; the caller restores RIP to the instruction's own.
 
+pub mod x87;
+
 use crate::semantics::{Emitter, Row};
 
 /// Rows of the opcode table that run in microcode.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
-    let rows = Vec::new();
+    let mut rows = Vec::new();
+    rows.extend(x87::rows());
     rows
 }
