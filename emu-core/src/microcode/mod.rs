@@ -5,6 +5,8 @@
 //! the RIP of the *next* instruction, and it may set another. If it returns an exception it must have changed
 //! nothing else; the caller restores RIP to the instruction's own.
 
+pub mod interrupt;
+pub mod smm;
 pub mod x87;
 
 use crate::semantics::{Emitter, Row};

@@ -148,12 +148,14 @@ fn store_register(cpu: &mut Cpu, i: &Insn, pop: bool) -> Done {
     Ok(())
 }
 
-/// FSTPNCE: FSTP ST(i) that does not look at tags ("no check for empty").
+/// FSTPNCE: FSTP ST(i) without a stack fault ("no check for empty"): an empty ST(0) is popped all the same.
 pub fn fstpnce(cpu: &mut Cpu, i: &Insn) -> Done {
     note(cpu, i);
     report(cpu, i, 0);
-    let value = cpu.x87.st(0);
-    cpu.x87.set_st(i.reg[0], value);
+    if !cpu.x87.is_empty(0) {
+        let value = cpu.x87.st(0);
+        cpu.x87.set_st(i.reg[0], value);
+    }
     cpu.x87.pop();
     Ok(())
 }
