@@ -86,7 +86,7 @@ impl Bench {
         let memory = Arc::new(PhysicalMemory::new(GuestMemory::new(1 << 20).expect("a megabyte")));
         let pins = Arc::new(Pins::default());
         let mut cpu =
-            Cpu::new(0, Arc::new(CpuModel::default()), memory, Arc::new(VcpuSignal::default()), pins.clone());
+            Cpu::new(0, Arc::new(CpuModel::named("max").expect("a model")), memory, Arc::new(VcpuSignal::default()), pins.clone());
         cpu.control.cr0 = Cr0::PE | Cr0::NE | Cr0::ET;
         let rights = attr::P | attr::S | attr::WRITABLE | attr::ACCESSED | attr::D | attr::G;
         let data = Segment { selector: 0x10, attr: rights, limit: u32::MAX, base: 0, unusable: false };
