@@ -20,6 +20,7 @@ pub mod smm;
 #[cfg(test)]
 mod test_cpu;
 mod tsc;
+pub mod x87;
 mod xsave;
 
 use crate::semantics::{Emitter, Row};
@@ -31,11 +32,14 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     rows.extend(control_registers::rows());
     rows.extend(cpuid::rows());
     rows.extend(fxsave::rows());
+    rows.extend(interrupt::rows());
     rows.extend(monitor::rows());
     rows.extend(msr::rows());
     rows.extend(protection::rows());
     rows.extend(random::rows());
+    rows.extend(smm::rows());
     rows.extend(tsc::rows());
+    rows.extend(x87::rows());
     rows.extend(xsave::rows());
     rows
 }
