@@ -122,6 +122,14 @@ impl VcpuSignal {
         self.attention.store(1, Ordering::SeqCst);
     }
 
+    /// As [`poll_again`](Self::poll_again), if anything is requested at all.
+    #[inline]
+    pub fn poll_again_if_waiting(&self) {
+        if self.requests.load(Ordering::Relaxed) != 0 {
+            self.poll_again();
+        }
+    }
+
     /// Sleeps until one of `bits` is raised, or `timeout` passes. Returns at once if one is raised already.
     pub fn wait(&self, bits: u32, timeout: Option<Duration>) {
         let mut guard = self.lock.lock();

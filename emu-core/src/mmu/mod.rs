@@ -1,0 +1,267 @@
+//! Translation of linear addresses: page walks, the software TLB, permissions, accessed and dirty bits.
+//! SDM vol. 3, ch. 4.
+//!
+//! The TLB holds one table per kind of access right (see [`Table`]), so that a hit needs one comparison and no
+//! look at the privilege level. A TLB may always forget; this one forgets all non-global translations when CR3
+//! is written, whatever the PCID.
+
+mod access;
+mod tlb;
+mod walk;
+
+pub use access::Privilege;
+pub use tlb::{TLB_ENTRIES, TlbEntry};
+pub use walk::{Access, Translation};
+
+use crate::{
+    arch::{Cr0, Cr4, Efer, Exception, Flags, PageFaultCode},
+    memory::PhysicalMemory,
+    state::Control,
+};
+use std::sync::Arc;
+use tlb::{FETCH_ENTRIES, FetchEntry, Tlb};
+
+/// Which accesses a TLB table serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Table {
+    /// Supervisor accesses while SMAP keeps them from user pages.
+    Guarded = 0,
+    /// Supervisor accesses to any page.
+    Supervisor = 1,
+    /// User accesses.
+    User = 2,
+}
+
+/// How linear addresses are translated now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Paging {
+    /// Not at all.
+    #[default]
+    None,
+    /// 32-bit paging.
+    Legacy,
+    /// PAE paging.
+    Pae,
+    /// 4-level paging.
+    Level4,
+    /// 5-level paging.
+    Level5,
+}
+
+/// Control-register bits that matter to a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Context {
+    paging: Paging,
+    cr3: u64,
+    pdpte: [u64; 4],
+    write_protect: bool,
+    no_execute: bool,
+    smep: bool,
+    smap: bool,
+    page_size_extension: bool,
+    global: bool,
+    protection_keys: bool,
+    pkru: u32,
+    /// Highest physical address bits that are reserved in entries.
+    reserved: u64,
+    user: bool,
+    /// EFLAGS.AC.
+    access_override: bool,
+    /// DR7 and the addresses of enabled data breakpoints.
+    watching: bool,
+}
+
+/// The memory-management unit of one vCPU.
+#[repr(C)]
+pub struct Mmu {
+    /// First entry of the table for ordinary data accesses now.
+    current: *mut TlbEntry,
+    /// Changes whenever a translation may have become invalid. Links between blocks of different pages are
+    /// good only for the generation they were made in.
+    generation: u32,
+    tables: [Tlb; 3],
+    fetch: Box<[FetchEntry; FETCH_ENTRIES]>,
+    context: Context,
+    /// Linear ranges of enabled data breakpoints: (first, last, bit of DR6, on reads too).
+    pub(crate) watch: Vec<(u64, u64, u64, bool)>,
+    memory: Arc<PhysicalMemory>,
+    physical_bits: u32,
+}
+
+// SAFETY: `current` points into `tables`, which the Mmu owns and never reallocates.
+unsafe impl Send for Mmu {}
+
+impl Mmu {
+    /// An MMU with paging off, for a CPU with `physical_bits` physical address bits.
+    pub fn new(memory: Arc<PhysicalMemory>, physical_bits: u32) -> Self {
+        let mut tables = [Tlb::new(), Tlb::new(), Tlb::new()];
+        let current = tables[Table::Supervisor as usize].first();
+        let fetch = Box::new([FetchEntry::INVALID; FETCH_ENTRIES]);
+        Mmu { current, generation: 1, tables, fetch, context: Context::default(), watch: Vec::new(), memory, physical_bits }
+    }
+
+    /// Number of the current set of translations.
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Entry of the current table for `linear`.
+    #[inline(always)]
+    pub fn entry(&self, linear: u64) -> &TlbEntry {
+        // SAFETY: `current` points to TLB_ENTRIES entries and the index is below that.
+        unsafe { &*self.current.add(tlb::index(linear)) }
+    }
+
+    /// Brings the context up to date with the control registers, AC, CPL. Flushes what a change of the paging
+    /// mode or of a permission bit makes wrong.
+    pub fn set_context(&mut self, control: &Control, eflags: Flags, user: bool) {
+        let Control { cr0, cr4, efer, .. } = *control;
+        let paging = match (cr0.contains(Cr0::PG), cr4.contains(Cr4::PAE), efer.contains(Efer::LMA)) {
+            (false, ..) => Paging::None,
+            (true, false, _) => Paging::Legacy,
+            (true, true, false) => Paging::Pae,
+            (true, true, true) if cr4.contains(Cr4::LA57) => Paging::Level5,
+            _ => Paging::Level4,
+        };
+        let protection_keys = cr4.contains(Cr4::PKE) && efer.contains(Efer::LMA);
+        let new = Context {
+            paging,
+            cr3: control.cr3,
+            pdpte: control.pdpte,
+            write_protect: cr0.contains(Cr0::WP),
+            no_execute: efer.contains(Efer::NXE),
+            smep: cr4.contains(Cr4::SMEP),
+            smap: cr4.contains(Cr4::SMAP),
+            page_size_extension: cr4.contains(Cr4::PSE) || paging != Paging::Legacy,
+            global: cr4.contains(Cr4::PGE),
+            protection_keys,
+            pkru: if protection_keys { control.pkru } else { 0 },
+            reserved: (!0 << self.physical_bits) & ((1 << 52) - 1),
+            user,
+            access_override: eflags.contains(Flags::AC),
+            watching: control.dr7 & 0xFF != 0,
+        };
+        let comparable = Context { user: self.context.user, access_override: self.context.access_override, ..new };
+        let translations_change = comparable != self.context;
+        self.context = new;
+        self.current = self.tables[self.data_table(user) as usize].first();
+        if translations_change {
+            self.flush_all();
+        }
+    }
+
+    /// CR3 has been written: forget all but global translations.
+    pub fn set_cr3(&mut self, cr3: u64, pdpte: [u64; 4]) {
+        self.context.cr3 = cr3;
+        self.context.pdpte = pdpte;
+        self.flush_non_global();
+    }
+
+    /// The table for data accesses at a privilege.
+    fn data_table(&self, user: bool) -> Table {
+        if user {
+            Table::User
+        } else if self.context.smap && self.context.paging != Paging::None && !self.context.access_override {
+            Table::Guarded
+        } else {
+            Table::Supervisor
+        }
+    }
+
+    /// Forgets everything.
+    pub fn flush_all(&mut self) {
+        self.new_generation();
+        self.tables.iter_mut().for_each(Tlb::flush_all);
+        *self.fetch = [FetchEntry::INVALID; FETCH_ENTRIES];
+    }
+
+    /// Forgets everything but global pages.
+    pub fn flush_non_global(&mut self) {
+        self.new_generation();
+        self.tables.iter_mut().for_each(Tlb::flush_non_global);
+        self.fetch.iter_mut().filter(|entry| !entry.global).for_each(|entry| *entry = FetchEntry::INVALID);
+    }
+
+    /// INVLPG: forgets the page at `linear`.
+    pub fn flush_page(&mut self, linear: u64) {
+        self.new_generation();
+        self.tables.iter_mut().for_each(|table| table.flush_page(linear));
+        self.fetch[tlb::fetch_index(linear)] = FetchEntry::INVALID;
+        // A fetch of the same large page may have filled others.
+        self.fetch.iter_mut().filter(|entry| entry.large).for_each(|entry| *entry = FetchEntry::INVALID);
+    }
+
+    /// Gives up direct write access to the guest-physical page `page`. Returns whether there was any.
+    pub fn protect_from_writes(&mut self, page: u64) -> bool {
+        let mut any = false;
+        for table in &mut self.tables {
+            any |= table.protect(page);
+        }
+        any
+    }
+
+    fn new_generation(&mut self) {
+        // Zero marks links that are never valid.
+        self.generation = self.generation.wrapping_add(1).max(1);
+    }
+
+    /// Guest-physical address of the code at `linear`.
+    #[inline]
+    pub fn translate_fetch(&mut self, linear: u64) -> Result<u64, Exception> {
+        let entry = &self.fetch[tlb::fetch_index(linear)];
+        let user = self.context.user;
+        if entry.page == (linear & !0xFFF) | u64::from(user) {
+            return Ok(entry.physical | linear & 0xFFF);
+        }
+        let translation = self.walk(linear, Access::Fetch, user)?;
+        let physical = self.memory.gate(translation.physical);
+        let page = (linear & !0xFFF) | u64::from(user);
+        self.fetch[tlb::fetch_index(linear)] = FetchEntry { page, physical: physical & !0xFFF, global: translation.global, large: translation.page_shift > 12 };
+        Ok(physical)
+    }
+
+    /// Translates for a data access, filling the TLB. Returns the guest-physical address.
+    pub fn translate(&mut self, linear: u64, access: Access, user: bool) -> Result<u64, Exception> {
+        let table = self.data_table(user) as usize;
+        let write = access == Access::Write;
+        if let Some(physical) = self.tables[table].lookup(linear, write) {
+            if write && !self.memory.code().has_code(physical) {
+                self.tables[table].allow_direct_writes(linear);
+            }
+            return Ok(physical | linear & 0xFFF);
+        }
+        let translation = self.walk(linear, access, user)?;
+        let physical = self.memory.gate(translation.physical);
+        if let Some(host) = self.memory.ram().host_ptr(physical & !0xFFF) {
+            let watched = self.watch.iter().any(|&(first, last, ..)| first >> 12 <= linear >> 12 && linear >> 12 <= last >> 12);
+            let entry = tlb::Fill {
+                linear,
+                physical,
+                host,
+                readable: !watched,
+                writable: translation.writable_now && !watched,
+                direct_write: translation.writable_now && !watched && !self.memory.code().has_code(physical),
+                global: translation.global,
+                page_shift: translation.page_shift,
+            };
+            self.tables[table].fill(&entry);
+        }
+        Ok(physical)
+    }
+
+    /// Whether a translation of `linear` would need a walk.
+    pub fn would_walk(&self, linear: u64, access: Access, user: bool) -> bool {
+        let table = &self.tables[self.data_table(user) as usize];
+        table.lookup(linear, access == Access::Write).is_none()
+    }
+
+    fn page_fault(&self, linear: u64, access: Access, user: bool, code: PageFaultCode) -> Exception {
+        let mut code = code;
+        code.set(PageFaultCode::WRITE, access == Access::Write);
+        code.set(PageFaultCode::USER, user);
+        code.set(PageFaultCode::FETCH, access == Access::Fetch && (self.context.no_execute && self.context.paging != Paging::Legacy || self.context.smep));
+        Exception::Page(code, linear)
+    }
+}

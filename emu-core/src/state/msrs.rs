@@ -1,0 +1,63 @@
+//! Model-specific registers that are plain storage to the rest of the CPU.
+
+use serde::{Deserialize, Serialize};
+
+/// MSRs by their manual names. SDM vol. 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the manual's names")]
+pub struct Msrs {
+    pub star: u64,
+    pub lstar: u64,
+    pub cstar: u64,
+    pub fmask: u64,
+    pub kernel_gs_base: u64,
+    pub sysenter_cs: u64,
+    pub sysenter_esp: u64,
+    pub sysenter_eip: u64,
+    pub tsc_adjust: u64,
+    pub tsc_aux: u64,
+    pub pat: u64,
+    pub mtrr_def_type: u64,
+    pub mtrr_fixed: [u64; 11],
+    pub mtrr_physbase: [u64; 8],
+    pub mtrr_physmask: [u64; 8],
+    pub misc_enable: u64,
+    pub feature_control: u64,
+    pub spec_ctrl: u64,
+    pub debugctl: u64,
+    pub xss: u64,
+    pub mcg_status: u64,
+    pub microcode_revision: u64,
+}
+
+impl Msrs {
+    /// After RESET#.
+    pub fn reset() -> Self {
+        Msrs {
+            star: 0,
+            lstar: 0,
+            cstar: 0,
+            fmask: 0,
+            kernel_gs_base: 0,
+            sysenter_cs: 0,
+            sysenter_esp: 0,
+            sysenter_eip: 0,
+            tsc_adjust: 0,
+            tsc_aux: 0,
+            pat: 0x0007_0406_0007_0406,
+            mtrr_def_type: 0,
+            mtrr_fixed: [0; 11],
+            mtrr_physbase: [0; 8],
+            mtrr_physmask: [0; 8],
+            // Fast strings.
+            misc_enable: 1,
+            // Locked by firmware, nothing enabled.
+            feature_control: 1,
+            spec_ctrl: 0,
+            debugctl: 0,
+            xss: 0,
+            mcg_status: 0,
+            microcode_revision: 0,
+        }
+    }
+}
