@@ -63,7 +63,7 @@ fn an_initrd_that_does_not_fit_is_named() {
 
     is_refused_in_one_sentence(
         &["--kernel", kernel, "--initrd", initrd, "--memory", "32M"],
-        &["--initrd", initrd, "--memory"],
+        &["--initrd", "--memory 32M"],
     );
 }
 
