@@ -7,7 +7,7 @@
 use super::{fp_operations, portable as p};
 #[cfg(target_arch = "x86_64")]
 use super::{host_binary, host_unary};
-use crate::lane::{LaneOperation, Punpckhqdq, Punpcklqdq, Shufps};
+use crate::lane::{FpOperation, LaneOperation, Punpckhqdq, Punpcklqdq, Shufps};
 
 fp_operations! {
     Addps(a, b, _) -> Singles, host_binary!("addps", a, b), p::singles(a, b, |x, y| x + y);
@@ -54,8 +54,6 @@ fp_operations! {
     Dpps(a, b, imm) -> Singles, dot_singles(a, b, imm, Mulps::apply, Addps::apply), dot_singles(a, b, imm, Mulps::portable, Addps::portable);
     Dppd(a, b, imm) -> Doubles, dot_doubles(a, b, imm, Mulpd::apply, Addpd::apply), dot_doubles(a, b, imm, Mulpd::portable, Addpd::portable);
 }
-
-use crate::lane::FpOperation;
 
 type Operation = fn(u128, u128, u8) -> u128;
 

@@ -133,7 +133,7 @@ pub fn with_low<E: Emitter>(e: &mut E, to: E::Lane, low: E::Value) -> E::Lane {
 /// Sets the flags from a value with CF, PF and ZF in their places in RFLAGS; clears the others.
 #[inline(always)]
 pub fn set_low_flags<E: Emitter>(e: &mut E, flags: E::Value) {
-    let mut field = |e: &mut E, bit: u64, left: u64| {
+    let field = |e: &mut E, bit: u64, left: u64| {
         let mask = e.constant(bit);
         let kept = e.and(flags, mask);
         let count = e.constant(left);
