@@ -1,1 +1,7 @@
-fn main() {}
+//! The `emu` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    emu::cli::main()
+}

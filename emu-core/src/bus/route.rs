@@ -29,6 +29,9 @@ impl<D: ?Sized> Region<D> {
     }
 }
 
+/// A device, the number of its region, and the offset in it.
+type Found<D, Offset> = (Arc<Mutex<D>>, u8, Offset);
+
 /// Ports and MMIO ranges of one machine. Shared by all vCPUs; each device has its own lock, the bus holds
 /// only a reader lock on its tables while an access finds its device.
 #[derive(Default)]
@@ -66,13 +69,13 @@ impl Bus {
         self.mmio.write().retain(|r| r.start != start);
     }
 
-    fn port_device(&self, port: u16) -> Option<(Arc<Mutex<dyn PortIo>>, u8, u16)> {
+    fn port_device(&self, port: u16) -> Option<Found<dyn PortIo, u16>> {
         let table = self.ports.read();
         let region = find(&table, port.into())?;
         Some((region.device.clone(), region.number, port - region.start as u16))
     }
 
-    fn mmio_device(&self, address: u64) -> Option<(Arc<Mutex<dyn MmioIo>>, u8, u64)> {
+    fn mmio_device(&self, address: u64) -> Option<Found<dyn MmioIo, u64>> {
         let table = self.mmio.read();
         let region = find(&table, address)?;
         Some((region.device.clone(), region.number, address - region.start))

@@ -1,7 +1,14 @@
 //! Guest-physical memory as CPUs see it: RAM, the A20 gate, and the record of code.
 
 use super::{CodeMap, GuestMemory, MemoryEvent};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+/// LOCK#, held until dropped.
+pub type BusLock = ArcMutexGuard<RawMutex, ()>;
 
 /// Guest-physical memory of one machine, shared by its vCPUs.
 pub struct PhysicalMemory {
@@ -9,13 +16,21 @@ pub struct PhysicalMemory {
     code: CodeMap,
     /// ANDed to every physical address a CPU emits.
     a20_mask: AtomicU64,
+    /// Held during locked accesses that the host cannot do in one.
+    bus_lock: Arc<Mutex<()>>,
 }
 
 impl PhysicalMemory {
     /// Memory with the A20 gate open.
     pub fn new(ram: GuestMemory) -> Self {
         let end = ram.ranges().map(|(start, len)| start + len).max().unwrap_or(0);
-        PhysicalMemory { ram, code: CodeMap::new(end), a20_mask: AtomicU64::new(u64::MAX) }
+        PhysicalMemory { ram, code: CodeMap::new(end), a20_mask: AtomicU64::new(u64::MAX), bus_lock: Arc::default() }
+    }
+
+    /// LOCK# for accesses that cross a page or reach a device: atomic against each other, not against those
+    /// the host does in one.
+    pub fn bus_lock(&self) -> BusLock {
+        self.bus_lock.lock_arc()
     }
 
     /// The RAM.

@@ -201,8 +201,6 @@ pub trait Flow: Memory {
 
 /// Vector lane operations.
 pub trait Vectors: Types {
-    /// `op(a, b)`, for operations without exceptions.
-    fn lane_op(&mut self, op: super::vector::LaneOp, a: Self::Lane, b: Self::Lane, imm: u8) -> Self::Lane;
     /// A lane from two 64-bit halves.
     fn lane_from(&mut self, low: Self::Value, high: Self::Value) -> Self::Lane;
     /// Low 64 bits of a lane.

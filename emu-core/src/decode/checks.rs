@@ -1,0 +1,103 @@
+//! What is checked when an instruction is decoded, so that handlers contain only the operation: CPUID features,
+//! modes, privilege, availability of x87, MMX and SSE.
+
+use crate::{
+    arch::Exception,
+    cpu::Mode,
+    cpu_model::CpuModel,
+    semantics::{Attr, Emitter, NO_ROW, Table},
+};
+use iced_x86::{Code, Instruction, Mnemonic};
+
+/// What is known of one form under one CPU model.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeFacts {
+    /// Row of the opcode table, or `NO_ROW`: undefined under this model.
+    pub row: u16,
+    /// The row's attributes.
+    pub attr: Attr,
+    known: bool,
+}
+
+/// Facts of all forms, found out as they are met.
+pub struct Checks {
+    facts: Vec<CodeFacts>,
+}
+
+impl Checks {
+    /// Nothing found out yet.
+    pub fn new() -> Self {
+        let unknown = CodeFacts { row: NO_ROW, attr: Attr::empty(), known: false };
+        Checks { facts: vec![unknown; Code::values().len()] }
+    }
+
+    /// Facts of `code`.
+    pub fn facts<E: Emitter>(&mut self, code: Code, table: &Table<E>, model: &CpuModel) -> CodeFacts {
+        let facts = &mut self.facts[code as usize];
+        if !facts.known {
+            let row = if model.allows(code) || is_hint(code.mnemonic()) { table.find(code) } else { None };
+            let attr = row.map_or(Attr::empty(), |row| table.row(row).attr);
+            *facts = CodeFacts { row: row.unwrap_or(NO_ROW), attr, known: true };
+        }
+        *facts
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Instructions in the space of hints: no-operations on processors that do not know them.
+fn is_hint(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::{Cldemote, Endbr32, Endbr64, Prefetchw, Rdsspd, Rdsspq, Reservednop};
+    matches!(mnemonic, Endbr32 | Endbr64 | Rdsspd | Rdsspq | Cldemote | Prefetchw | Reservednop)
+}
+
+/// What processors without a feature make of its encoding: LZCNT, TZCNT and WBNOINVD are older instructions
+/// with a prefix that those ignore.
+pub fn without_feature(code: Code) -> Option<Code> {
+    Some(match code {
+        Code::Lzcnt_r16_rm16 => Code::Bsr_r16_rm16,
+        Code::Lzcnt_r32_rm32 => Code::Bsr_r32_rm32,
+        Code::Lzcnt_r64_rm64 => Code::Bsr_r64_rm64,
+        Code::Tzcnt_r16_rm16 => Code::Bsf_r16_rm16,
+        Code::Tzcnt_r32_rm32 => Code::Bsf_r32_rm32,
+        Code::Tzcnt_r64_rm64 => Code::Bsf_r64_rm64,
+        Code::Wbnoinvd => Code::Wbinvd,
+        _ => return None,
+    })
+}
+
+/// The exception that `instruction` raises in `mode` before it does anything, by its row's attributes.
+pub fn fault_of(attr: Attr, instruction: &Instruction, mode: Mode) -> Option<Exception> {
+    if attr.contains(Attr::PROTECTED) && mode.is_real_or_vm86() {
+        return Some(Exception::UD);
+    }
+    if attr.contains(Attr::SSE) {
+        let vex = instruction.op_code().encoding() == iced_x86::EncodingKind::VEX;
+        if if vex { mode.avx_undefined() } else { mode.sse_undefined() } {
+            return Some(Exception::UD);
+        }
+        if mode.task_switched() {
+            return Some(Exception::NM);
+        }
+    }
+    if attr.contains(Attr::MMX) {
+        if mode.mmx_undefined() {
+            return Some(Exception::UD);
+        }
+        if mode.task_switched() {
+            return Some(Exception::NM);
+        }
+    }
+    if attr.contains(Attr::X87) && mode.x87_unavailable() {
+        return Some(Exception::NM);
+    }
+    // In virtual-8086 mode CPL is 3.
+    if attr.contains(Attr::CPL0) && (mode.is_user() || mode.is_vm86()) {
+        return Some(Exception::GP0);
+    }
+    None
+}

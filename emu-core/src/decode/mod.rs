@@ -1,0 +1,10 @@
+//! From bytes to [`Insn`]: iced-x86 decodes, the opcode table says what runs it, `lower` lays it out for
+//! execution, `block` makes rows of instructions.
+
+mod checks;
+mod insn;
+mod lower;
+
+pub use checks::{Checks, CodeFacts, fault_of, without_feature};
+pub use insn::{AddressForm, Handler, Insn, Kind, flag};
+pub use lower::lower;

@@ -1,0 +1,18 @@
+//! The interpreter: cached blocks of decoded instructions, run by handlers that call each other in tail
+//! position.
+//!
+//! Two emitters act on the CPU at once. [`Exact`] does everything: segment checks, page crossings, devices,
+//! breakpoints, atomic updates. [`Fast`] does what is common and hands the whole instruction to `Exact` when
+//! it meets anything else; that is safe because an instruction commits nothing before its last access.
+
+mod blocks;
+mod build;
+mod emit;
+mod events;
+mod handlers;
+mod run;
+mod specialise;
+
+pub use blocks::BlockCache;
+pub use emit::{Exact, Fast, Interp};
+pub use run::Stop;

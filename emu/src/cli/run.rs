@@ -1,0 +1,160 @@
+//! `emu run`.
+
+use super::check;
+use crate::{
+    config::{
+        CpuSpec, DEFAULT_CPU_MODEL, MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, parse_cpus,
+        parse_memory,
+    },
+    console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
+    exit::{ExitReason, OptionError, RunError},
+    logger,
+};
+use clap::{Args, ValueHint};
+use std::{path::PathBuf, time::Duration};
+
+const EXAMPLES: &str = "\
+Examples:
+  emu run
+  emu run --kernel vmlinuz --initrd initrd.gz --append 'console=ttyS0 quiet' --memory 1G --cpus 2
+  emu run --kernel test.elf --debug-exit --debugcon stdio --serial none --no-reboot
+  emu run --kernel xen --initrd 'vmlinuz console=hvc0' --initrd initrd.gz
+  emu run --kernel vmlinuz --append console=ttyS0 --trace interrupts:trace.txt --log debug
+
+On a terminal, Ctrl-A x ends the machine and Ctrl-A h shows the other keys.";
+
+/// The options of `emu run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunOptions {
+    /// Kernel: a bzImage, an ELF with a PVH note or a multiboot header, or a flat multiboot image
+    #[arg(long, value_name = "FILE", help_heading = "Boot", value_hint = ValueHint::FilePath)]
+    kernel: Option<PathBuf>,
+
+    /// Initial ramdisk; for multiboot a module, with a command line after a space; repeatable
+    #[arg(long, value_name = "FILE[ TEXT]", help_heading = "Boot", value_hint = ValueHint::FilePath)]
+    initrd: Vec<Module>,
+
+    /// The kernel's command line
+    #[arg(long, value_name = "TEXT", help_heading = "Boot", allow_hyphen_values = true)]
+    append: Option<String>,
+
+    /// End the run, instead of rebooting, when the guest resets
+    #[arg(long, help_heading = "Boot")]
+    no_reboot: bool,
+
+    /// Memory: a number of MiB, or a size such as 128M or 4G
+    #[arg(long, value_name = "SIZE", help_heading = "Machine", default_value = "128M", value_parser = parse_memory)]
+    memory: u64,
+
+    /// Number of processors
+    #[arg(long, value_name = "N", help_heading = "Machine", default_value = "1", value_parser = parse_cpus)]
+    cpus: u32,
+
+    /// Processor model (x86-64-v1, x86-64-v2, max), with features added and taken away
+    #[arg(long, value_name = "MODEL[,+F,-F]", help_heading = "Machine", default_value = DEFAULT_CPU_MODEL)]
+    cpu: CpuSpec,
+
+    /// The real-time clock at power-on: utc, local, seconds since 1970, or a date such as 2026-01-31T23:59:59
+    #[arg(long, value_name = "TIME", help_heading = "Machine", default_value = "utc")]
+    rtc: RtcSpec,
+
+    /// Connect the next serial port to stdio, file:PATH, pty or none; repeatable [default: stdio]
+    #[arg(long, value_name = "DEST", help_heading = "Ports")]
+    serial: Vec<SerialSpec>,
+
+    /// Add a debug console at port 0xE9, to stdio, file:PATH, pty or none
+    #[arg(long, value_name = "DEST", help_heading = "Ports")]
+    debugcon: Option<SerialSpec>,
+
+    /// Add the isa-debug-exit port 0xF4: a guest that writes V ends with status (V << 1) | 1
+    #[arg(long, help_heading = "Ports")]
+    debug_exit: bool,
+
+    /// What emu tells of itself: a level from off to trace, or parts with levels (warn,emu_devices=debug)
+    #[arg(
+        long,
+        value_name = "FILTER",
+        help_heading = "Diagnosis",
+        default_value = logger::DEFAULT_FILTER,
+        value_parser = logger::parse_filter
+    )]
+    log: String,
+
+    /// Write the log to a file instead of standard error
+    #[arg(long, value_name = "FILE", help_heading = "Diagnosis", value_hint = ValueHint::FilePath)]
+    log_file: Option<PathBuf>,
+
+    /// Trace exec, interrupts, io or mmu to a file; repeatable
+    #[arg(long, value_name = "KIND:FILE", help_heading = "Diagnosis")]
+    trace: Vec<TraceSpec>,
+}
+
+impl RunOptions {
+    /// Runs the machine to its end.
+    pub fn run(self) -> Result<ExitReason, RunError> {
+        logger::start(&self.log, self.log_file.as_deref())?;
+        run_machine(self.into_config()?)
+    }
+
+    fn into_config(self) -> Result<MachineConfig, OptionError> {
+        if self.kernel.is_none() {
+            let without = |option, value: &dyn std::fmt::Display| {
+                Err(OptionError::new(option, value, "has no kernel to go with; add --kernel FILE"))
+            };
+            if let Some(module) = self.initrd.first() {
+                return without("--initrd", &module.path.display());
+            }
+            if let Some(text) = &self.append {
+                return without("--append", text);
+            }
+        }
+        if let Some(extra) = self.serial.get(crate::config::MAX_SERIAL_PORTS) {
+            let problem = "one port too many; a machine has 4 serial ports";
+            return Err(OptionError::new("--serial", spelled(extra), problem));
+        }
+        Ok(MachineConfig {
+            kernel: self.kernel,
+            initrd: self.initrd,
+            append: self.append.unwrap_or_default(),
+            memory: self.memory,
+            cpus: self.cpus,
+            cpu: self.cpu,
+            serial: if self.serial.is_empty() { vec![SerialSpec::Stdio] } else { self.serial },
+            debugcon: self.debugcon,
+            debug_exit: self.debug_exit,
+            no_reboot: self.no_reboot,
+            rtc: self.rtc,
+            trace: self.trace,
+        })
+    }
+}
+
+fn spelled(serial: &SerialSpec) -> String {
+    match serial {
+        SerialSpec::Stdio => "stdio".into(),
+        SerialSpec::Pty => "pty".into(),
+        SerialSpec::None => "none".into(),
+        SerialSpec::File(path) => format!("file:{}", path.display()),
+    }
+}
+
+/// Checks what can be checked, opens the host's side, runs the machine, and leaves the host as it was.
+pub fn run_machine(config: MachineConfig) -> Result<ExitReason, RunError> {
+    check::files(&config)?;
+    let ports = HostPorts::open(&config)?;
+    let _terminal = GiveBack;
+    let result = start_machine(config, ports);
+    // Whoever ends the machine by hand does not want to wait for a slow reader.
+    match result {
+        Ok(ExitReason::Quit) => flush_all(Duration::from_secs(1)),
+        _ => drain_all(),
+    }
+    result
+}
+
+/// The seam to the machine: builds it from plain data, connects it to the host's ports, and runs it until it
+/// stops.
+fn start_machine(_config: MachineConfig, _ports: HostPorts) -> Result<ExitReason, RunError> {
+    Err(RunError::Host(anyhow::anyhow!("this build has no machine")))
+}

@@ -1,0 +1,12 @@
+//! emu, the product: configuration, command line, the host's side of the console, the embedded guest, and
+//! obtaining real ones.
+//!
+//! The binary is a thin shell over [`cli::main`]. `xtask` uses [`guests`].
+
+pub mod cli;
+pub mod config;
+pub mod console;
+pub mod embedded;
+pub mod exit;
+pub mod guests;
+pub mod logger;

@@ -1,0 +1,173 @@
+//! The command as a user meets it: every mistake is one sentence and exit code 2, before anything starts.
+
+use rstest::rstest;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+fn emu(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_emu")).args(arguments).current_dir(directory).output().unwrap()
+}
+
+/// A directory with the files that the mistakes are about.
+fn files() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, data: &[u8]| fs::write(directory.path().join(name), data).unwrap();
+    write("kernel", &[0x90; 4096]);
+    write("empty", b"");
+    write("big", &vec![1; 3 << 20]);
+    let whole = emu::guests::Initramfs::new()
+        .file("/init", 0o755, "#!/bin/sh\necho a script of some length\n")
+        .write_gzip(Vec::new())
+        .unwrap();
+    write("cut.gz", &whole[..whole.len() - 20]);
+    directory
+}
+
+#[rstest]
+// Options and commands.
+#[case(&["walk"], "walk: no such command")]
+#[case(&["run", "--kernl", "x"], "did you mean --kernel?")]
+#[case(&["run", "kernel"], "kernel: one argument too many")]
+#[case(&["run", "--memory"], "--memory: needs a value")]
+#[case(&["run", "--no-reboot=yes"], "--no-reboot yes: takes no value")]
+#[case(&["run", "--cpus", "1", "--cpus", "2"], "--cpus: given more than once")]
+// Machine.
+#[case(&["run", "--memory", "12Q"], "--memory 12Q: \"Q\" is not a unit")]
+#[case(&["run", "--memory", "0"], "--memory 0: too small")]
+#[case(&["run", "--memory", "2T"], "--memory 2T: too large")]
+#[case(&["run", "--cpus", "0"], "--cpus 0: not a number of CPUs; use 1 to")]
+#[case(&["run", "--cpus", "many"], "--cpus many: not a number of CPUs")]
+#[case(&["run", "--cpu", "max,avx"], "--cpu max,avx: \"avx\" starts with neither + nor -")]
+#[case(&["run", "--cpu", ""], "--cpu")]
+#[case(&["run", "--rtc", "yesterday"], "--rtc yesterday: not a time; use utc, local")]
+// Boot.
+#[case(&["run", "--kernel", "missing"], "--kernel missing: cannot be read (no such file or directory)")]
+#[case(&["run", "--kernel", "."], "--kernel .: is a directory")]
+#[case(&["run", "--kernel", "empty"], "--kernel empty: is empty")]
+#[case(&["run", "--kernel", "/dev/null"], "--kernel /dev/null: is not a regular file")]
+#[case(&["run", "--kernel", "big", "--memory", "2"], "--memory 2M: too little to hold the kernel; give at least 4M")]
+#[case(&["run", "--initrd", "big"], "--initrd big: has no kernel to go with")]
+#[case(&["run", "--append", "quiet"], "--append quiet: has no kernel to go with")]
+#[case(&["run", "--kernel", "kernel", "--initrd", "missing"], "--initrd missing: cannot be read")]
+#[case(&["run", "--kernel", "kernel", "--initrd", "cut.gz"], "--initrd cut.gz: the archive is cut off")]
+#[case(&["run", "--kernel", "kernel", "--initrd", "big", "--memory", "3M"], "give at least 5M")]
+// Ports.
+#[case(&["run", "--serial", "tcp:1"], "--serial tcp:1: not a destination; use stdio, file:PATH, pty or none")]
+#[case(&["run", "--serial", "stdio", "--serial", "stdio"], "only one serial port")]
+#[case(&["run", "--serial", "file:/nonexistent/log"], "--serial /nonexistent/log: cannot be written")]
+#[case(&["run", "--debugcon", "printer"], "--debugcon printer: not a destination")]
+#[case(&["run", "--debugcon", "file:."], "--debugcon .: cannot be written (is a directory)")]
+#[case(
+    &["run", "--serial", "none", "--serial", "none", "--serial", "none", "--serial", "none", "--serial", "pty"],
+    "--serial pty: one port too many"
+)]
+// Diagnosis.
+#[case(&["run", "--log", "loud"], "--log loud: \"loud\" is neither a level")]
+#[case(&["run", "--log-file", "/nonexistent/log"], "--log-file /nonexistent/log: cannot be written")]
+#[case(&["run", "--trace", "cpu:x"], "--trace cpu:x: \"cpu\" is not a trace; use exec, interrupts, io or mmu")]
+#[case(&["run", "--trace", "exec"], "--trace exec: the file is missing; write exec:FILE")]
+#[case(&["run", "--trace", "io:/nonexistent/x"], "--trace /nonexistent/x: cannot be written")]
+// The other commands.
+#[case(&["demo", "--cpus", "0"], "--cpus 0: not a number of CPUs")]
+#[case(&["completions", "basic"], "basic: not known; use bash, elvish, fish, powershell or zsh")]
+#[case(&["completions"], "<SHELL>: missing")]
+#[case(&["man", "/nonexistent/dir"], "/nonexistent/dir: the pages cannot be written there")]
+fn a_mistake_is_one_sentence_and_exit_code_2(#[case] arguments: &[&str], #[case] sentence: &str) {
+    let directory = files();
+
+    let output = emu(directory.path(), arguments);
+
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains(sentence), "{message}");
+    assert!(message.starts_with("emu: ") && message.lines().count() == 1, "{message}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_demo_cache_that_cannot_be_used_is_named() {
+    let directory = files();
+    let output = emu(directory.path(), &["demo", "--cache", "kernel"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        message.lines().last().unwrap().starts_with("emu: --cache kernel/demo: cannot be used"),
+        "{message}"
+    );
+}
+
+#[test]
+fn without_apt_the_demo_explains_what_to_pass_by_hand() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_emu"))
+        .args(["demo", "--cache"])
+        .arg(directory.path())
+        .env("PATH", directory.path())
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(message.contains("apt-cache is not installed here"), "{message}");
+    assert!(message.contains("emu run --memory 256M --kernel vmlinuz --initrd initrd.gz"), "{message}");
+}
+
+#[test]
+fn a_demo_that_is_prepared_needs_no_apt_and_prints_the_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let guest = directory.path().join("demo");
+    fs::create_dir(&guest).unwrap();
+    fs::write(guest.join("vmlinuz"), "kernel").unwrap();
+    fs::write(guest.join("initrd.gz"), "initrd").unwrap();
+    let cache = directory.path().to_str().unwrap();
+    let output = emu(directory.path(), &["demo", "--prepare", "--cache", cache, "--cpus", "2"]);
+    let command = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(command.starts_with("emu run --memory 256M --cpus 2 --kernel "), "{command}");
+}
+
+#[rstest]
+#[case("bash", "complete -F _emu")]
+#[case("zsh", "#compdef emu")]
+#[case("fish", "complete -c emu")]
+fn completions_know_the_options(#[case] shell: &str, #[case] marker: &str) {
+    let output = emu(Path::new("."), &["completions", shell]);
+    let script = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(script.contains(marker) && script.contains("debugcon"), "{script}");
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = emu(directory.path(), &["man", "."]);
+    assert_eq!(output.status.code(), Some(0));
+    for (page, text) in [("emu.1", "Exit status"), ("emu-run.1", "memory"), ("emu-demo.1", "cache")] {
+        let page = fs::read_to_string(directory.path().join(page)).unwrap();
+        assert!(page.contains(".TH") && page.contains(text), "{page}");
+    }
+    let printed = emu(directory.path(), &["man"]);
+    assert!(String::from_utf8(printed.stdout).unwrap().contains(".TH emu 1"));
+}
+
+#[rstest]
+#[case(&["--help"], &["Usage: emu", "Examples:", "Exit status:"])]
+#[case(&["run", "--help"], &["Boot:", "Machine:", "Ports:", "Diagnosis:", "Examples:", "Ctrl-A x"])]
+#[case(&["--version"], &["emu 0."])]
+fn help_is_grouped_and_has_examples(#[case] arguments: &[&str], #[case] parts: &[&str]) {
+    let output = emu(Path::new("."), arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    for part in parts {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}
+
+#[test]
+fn no_command_shows_help_as_a_mistake() {
+    let output = emu(Path::new("."), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("Usage: emu"));
+}

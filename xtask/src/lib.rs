@@ -1,0 +1,8 @@
+//! Developer commands of emu, and the parts of them that the whole-guest tests share: where guests come from
+//! ([`guests`]) and the benchmark guest ([`bench`]).
+
+pub mod bench;
+pub mod ci;
+pub mod guests;
+pub mod lint;
+pub mod workspace;
