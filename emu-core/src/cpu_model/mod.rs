@@ -1,0 +1,221 @@
+//! What CPU a guest finds: named models, the features each offers, and what CPUID says of them.
+//!
+//! One table ([`feature::TABLE`]) decides. A feature that a model does not offer is absent from CPUID, its
+//! control-register bits and MSRs are reserved, and its instructions do not decode.
+//!
+//! All models call themselves Intel's, family 6, model 26 (the first one of level x86-64-v2): kernels and C
+//! libraries then choose by feature bits alone, and take `rep movs` for the fast copy that it is here.
+
+mod cpuid;
+pub mod feature;
+mod spec;
+
+pub use cpuid::{CpuidContext, xsave_component, xsave_size};
+pub use feature::{Feature, FeatureSet};
+pub use spec::CpuModelError;
+
+use crate::arch::Xcr0;
+use feature::{Offer, Place, TABLE};
+use iced_x86::{Code, CpuidFeature, DecoderOptions};
+
+/// Rate of the core crystal clock, which is also the local APIC timer's.
+pub const CRYSTAL_HERTZ: u64 = 25_000_000;
+/// Ratio of TSC to crystal.
+pub const TSC_RATIO: u32 = 40;
+/// Rate of the time-stamp counter.
+pub const TSC_HERTZ: u64 = CRYSTAL_HERTZ * TSC_RATIO as u64;
+
+/// Names of the models there are.
+pub const NAMES: [&str; 3] = ["x86-64-v1", "x86-64-v2", "max"];
+/// The model of a machine whose user asks for none.
+pub const DEFAULT_NAME: &str = "x86-64-v2";
+
+/// Family 6, model 26, stepping 3.
+const SIGNATURE: u32 = 0x0001_06A3;
+
+/// One CPU model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CpuModel {
+    name: &'static str,
+    features: FeatureSet,
+    /// Bit n: forms that need iced's `CpuidFeature` number n decode.
+    decodes: [u64; 3],
+}
+
+impl CpuModel {
+    /// The model called `name`.
+    pub fn named(name: &str) -> Result<Self, CpuModelError> {
+        let (name, offer) = match name {
+            "x86-64-v1" => ("x86-64-v1", Offer::Every),
+            "x86-64-v2" => ("x86-64-v2", Offer::V2),
+            "max" => ("max", Offer::Max),
+            _ => return Err(CpuModelError::UnknownModel(name.to_owned())),
+        };
+        Ok(Self::new(name, FeatureSet::of(offer)))
+    }
+
+    fn new(name: &'static str, features: FeatureSet) -> Self {
+        let mut decodes = [0; 3];
+        let offered = features.iter().flat_map(|feature| feature.row().decodes).copied();
+        for feature in offered.chain(BASELINE) {
+            decodes[feature as usize / 64] |= 1 << (feature as usize % 64);
+        }
+        CpuModel { name, features, decodes }
+    }
+
+    /// The same model, offering `feature` and what it needs as well.
+    pub fn with(mut self, feature: Feature) -> Self {
+        self.features.insert(feature);
+        Self::new(self.name, self.features)
+    }
+
+    /// The same model without `feature` and what needs it.
+    pub fn without(mut self, feature: Feature) -> Self {
+        self.features.remove(feature);
+        Self::new(self.name, self.features)
+    }
+
+    /// Name of the model (features added or removed do not show).
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it offers.
+    pub fn features(&self) -> &FeatureSet {
+        &self.features
+    }
+
+    /// Whether it offers `feature`.
+    #[inline]
+    pub const fn has(&self, feature: Feature) -> bool {
+        self.features.has(feature)
+    }
+
+    /// CPUID.1:EAX, which EDX holds after reset.
+    pub fn signature(&self) -> u32 {
+        SIGNATURE
+    }
+
+    /// MAXPHYADDR.
+    pub fn physical_address_bits(&self) -> u32 {
+        40
+    }
+
+    /// Width of linear addresses.
+    pub fn linear_address_bits(&self) -> u32 {
+        if self.has(Feature::La57) { 57 } else { 48 }
+    }
+
+    /// The bits that XCR0 can have.
+    pub fn xcr0(&self) -> Xcr0 {
+        let mut components = Xcr0::X87;
+        components.set(Xcr0::SSE, self.has(Feature::Sse));
+        components.set(Xcr0::PKRU, self.has(Feature::Pku));
+        components
+    }
+
+    /// IA32_ARCH_CAPABILITIES.
+    pub fn arch_capabilities(&self) -> u64 {
+        let rows = TABLE.iter().filter(|row| row.place == Place::ArchCapabilities && self.has(row.feature));
+        rows.fold(0, |bits, row| bits | 1 << row.bit)
+    }
+
+    /// Whether this CPU knows the instruction form `code`. Costs a search; the decoder asks once per form.
+    pub fn allows(&self, code: Code) -> bool {
+        // These are in the space of hints: a CPU that does not know them does nothing.
+        let hint = matches!(
+            code,
+            Code::Endbr32
+                | Code::Endbr64
+                | Code::Rdsspd_r32
+                | Code::Rdsspq_r64
+                | Code::Cldemote_m8
+                | Code::Prefetchw_m8
+        );
+        let known = |feature: &CpuidFeature| {
+            self.decodes[*feature as usize / 64] >> (*feature as usize % 64) & 1 != 0
+        };
+        hint || code.cpuid_features().iter().all(known)
+    }
+
+    /// What iced-x86's decoder must be told, because bytes mean *another* instruction without the feature.
+    pub fn decoder_options(&self) -> u32 {
+        let mut options = DecoderOptions::NONE;
+        let mut without = |feature, option| options |= if self.has(feature) { 0 } else { option };
+        // TZCNT is BSF, LZCNT is BSR, WBNOINVD is WBINVD with a prefix that means nothing.
+        without(Feature::Bmi1, DecoderOptions::NO_MPFX_0FBC);
+        without(Feature::Lzcnt, DecoderOptions::NO_MPFX_0FBD);
+        without(Feature::Wbnoinvd, DecoderOptions::NO_WBNOINVD);
+        without(Feature::LahfLm, DecoderOptions::NO_LAHF_SAHF_64);
+        options
+    }
+}
+
+impl Default for CpuModel {
+    fn default() -> Self {
+        Self::new(DEFAULT_NAME, FeatureSet::of(Offer::V2))
+    }
+}
+
+/// What every model decodes: what has no CPUID bit.
+const BASELINE: [CpuidFeature; 10] = [
+    CpuidFeature::INTEL8086,
+    CpuidFeature::INTEL186,
+    CpuidFeature::INTEL286,
+    CpuidFeature::INTEL386,
+    CpuidFeature::INTEL486,
+    CpuidFeature::CPUID,
+    CpuidFeature::MULTIBYTENOP,
+    CpuidFeature::PAUSE,
+    CpuidFeature::RDPMC,
+    CpuidFeature::SMM,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case(Code::Add_rm32_r32, true, true)]
+    #[case(Code::Popcnt_r32_rm32, false, true)]
+    #[case(Code::Pcmpestri_xmm_xmmm128_imm8, false, true)]
+    #[case(Code::Cmpxchg16b_m128, false, true)]
+    #[case(Code::Syscall, true, true)]
+    #[case(Code::Xsave64_mem, true, true)]
+    #[case(Code::Invpcid_r64_m128, true, true)]
+    #[case(Code::Wrfsbase_r64, true, true)]
+    #[case(Code::Fld_m80fp, true, true)]
+    #[case(Code::Fcmovb_st0_sti, true, true)]
+    #[case(Code::Endbr64, true, true)]
+    #[case(Code::Prefetchw_m8, true, true)]
+    #[case(Code::Nop_rm32, true, true)]
+    #[case(Code::Ud2, true, true)]
+    #[case(Code::Rsm, true, true)]
+    #[case(Code::Adcx_r32_rm32, false, false)]
+    #[case(Code::VEX_Vaddps_xmm_xmm_xmmm128, false, false)]
+    #[case(Code::Vmcall, false, false)]
+    #[case(Code::Vmmcall, false, false)]
+    #[case(Code::Femms, false, false)]
+    #[case(Code::Loadall386, false, false)]
+    fn models_decode_what_their_level_has(#[case] code: Code, #[case] v1: bool, #[case] v2: bool) {
+        assert_eq!(CpuModel::named("x86-64-v1").unwrap().allows(code), v1);
+        assert_eq!(CpuModel::default().allows(code), v2);
+    }
+
+    #[test]
+    fn max_decodes_everything_in_the_table_and_no_avx() {
+        let max = CpuModel::named("max").unwrap();
+        assert!(max.allows(Code::Sha1rnds4_xmm_xmmm128_imm8) && max.allows(Code::Rdseed_r64));
+        assert!(!max.allows(Code::VEX_Vaddps_ymm_ymm_ymmm256));
+        assert_eq!(max.decoder_options(), 0);
+    }
+
+    #[test]
+    fn a_missing_feature_gives_its_bytes_their_old_meaning() {
+        let options = CpuModel::default().decoder_options();
+        let mut decoder =
+            iced_x86::Decoder::new(64, &[0xF3, 0x0F, 0xBD, 0xC1, 0xF3, 0x0F, 0xBC, 0xC1], options);
+        assert_eq!(decoder.decode().code(), Code::Bsr_r32_rm32);
+        assert_eq!(decoder.decode().code(), Code::Bsf_r32_rm32);
+    }
+}
