@@ -3,7 +3,16 @@
 //!
 //! Nothing here knows a device or (beyond mapping memory) the host. See ARCHITECTURE.md for the story.
 
+pub mod arch;
 pub mod bus;
 pub mod clock;
+pub mod cpu;
+pub mod cpu_model;
+pub mod decode;
 pub mod engine;
+pub mod interp;
 pub mod memory;
+pub mod microcode;
+pub mod mmu;
+pub mod semantics;
+pub mod state;

@@ -32,6 +32,8 @@ impl Mode {
     pub const STEP: u32 = 1 << 14;
     /// Bit 16 + n: segment n needs no check of limit or rights.
     const FLAT_SHIFT: u32 = 16;
+    /// Bit 22 + n: the base of segment n is zero (or counts as such).
+    const ZERO_SHIFT: u32 = 22;
 
     /// As a number, for hashing.
     pub const fn bits(self) -> u32 {
@@ -115,6 +117,10 @@ impl Mode {
     pub const fn is_flat(self, seg: usize) -> bool {
         self.0 >> (Self::FLAT_SHIFT + seg as u32) & 1 != 0
     }
+    /// The base of `seg` is zero (or counts as such).
+    pub const fn is_zero_based(self, seg: usize) -> bool {
+        self.0 >> (Self::ZERO_SHIFT + seg as u32) & 1 != 0
+    }
 }
 
 impl Cpu {
@@ -146,6 +152,9 @@ impl Cpu {
         set(self.eflags.contains(Flags::TF), Mode::STEP);
         for seg in Seg::ALL {
             set(code64 || self.seg(seg).is_flat_data(), 1 << (Mode::FLAT_SHIFT + seg as u32));
+            let ignored = code64 && (seg as usize) < Seg::Fs as usize;
+            // FS and GS in 64-bit mode change their base without a change of mode: never assumed to be zero.
+            set(ignored || !code64 && self.seg(seg).base == 0, 1 << (Mode::ZERO_SHIFT + seg as u32));
         }
         self.mode = Mode(bits);
         self.linear_mask = if code64 { u64::MAX } else { u32::MAX.into() };

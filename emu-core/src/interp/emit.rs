@@ -41,9 +41,9 @@ pub trait Path {
 }
 
 /// An emitter that acts at once, reaching memory by path `P`.
-pub struct Interp<'a, P> {
-    /// The CPU acted on.
-    pub cpu: &'a mut Cpu,
+pub struct Interp<P: 'static> {
+    /// The CPU acted on. Not really static: see [`Interp::new`].
+    pub cpu: &'static mut Cpu,
     /// Of a direct branch: taken.
     pub taken: bool,
     /// Of an indirect branch: where to.
@@ -51,10 +51,17 @@ pub struct Interp<'a, P> {
     path: PhantomData<P>,
 }
 
-impl<'a, P> Interp<'a, P> {
+impl<P> Interp<P> {
     /// An emitter for one instruction.
+    ///
+    /// The opcode table holds functions of one emitter type, which therefore cannot have a lifetime.
+    ///
+    /// # Safety
+    /// The emitter must not be used after the borrow of `cpu` ends.
     #[inline(always)]
-    pub fn new(cpu: &'a mut Cpu) -> Self {
+    pub unsafe fn new(cpu: &mut Cpu) -> Self {
+        // SAFETY: the caller's promise.
+        let cpu = unsafe { &mut *std::ptr::from_mut(cpu) };
         Interp { cpu, taken: false, target: 0, path: PhantomData }
     }
 }
@@ -64,9 +71,9 @@ pub struct ExactPath;
 /// What is common; anything else bails out.
 pub struct FastPath;
 /// The exact interpreter's emitter.
-pub type Exact<'a> = Interp<'a, ExactPath>;
+pub type Exact = Interp<ExactPath>;
 /// The fast one.
-pub type Fast<'a> = Interp<'a, FastPath>;
+pub type Fast = Interp<FastPath>;
 
 /// The fast path does not know how: run the instruction again on the exact one.
 pub struct Bail;
@@ -304,13 +311,13 @@ impl Path for ExactPath {
     }
 }
 
-impl<P> Types for Interp<'_, P> {
+impl<P> Types for Interp<P> {
     type Value = u64;
     type Cond = bool;
     type Lane = u128;
 }
 
-impl<P> Arithmetic for Interp<'_, P> {
+impl<P> Arithmetic for Interp<P> {
     #[inline(always)]
     fn constant(&mut self, value: u64) -> u64 {
         value
@@ -451,7 +458,7 @@ impl<P> Arithmetic for Interp<'_, P> {
     }
 }
 
-impl<P> Registers for Interp<'_, P> {
+impl<P> Registers for Interp<P> {
     #[inline(always)]
     fn gpr(&mut self, w: Width, at: u8) -> u64 {
         debug_assert!(usize::from(at) + w.bytes() as usize <= slot::COUNT * 8);
@@ -513,7 +520,7 @@ impl<P> Registers for Interp<'_, P> {
     }
 }
 
-impl<P: Path> Memory for Interp<'_, P> {
+impl<P: Path> Memory for Interp<P> {
     type Fault = P::Fault;
 
     #[inline(always)]
@@ -568,7 +575,7 @@ impl<P: Path> Memory for Interp<'_, P> {
     }
 }
 
-impl<P: Path> Interp<'_, P> {
+impl<P: Path> Interp<P> {
     #[inline(always)]
     fn update_linear(&mut self, i: &Insn, linear: u64, w: Width, change: impl Fn(&mut Self, u64) -> u64) -> Result<(u64, u64), P::Fault> {
         match P::update_host(self.cpu, linear, w)? {
@@ -608,7 +615,7 @@ impl<P: Path> Interp<'_, P> {
     }
 }
 
-impl<P: Path> Flow for Interp<'_, P> {
+impl<P: Path> Flow for Interp<P> {
     #[inline(always)]
     fn raise(&mut self, exception: Exception) -> P::Fault {
         P::fault(exception)
@@ -639,7 +646,7 @@ impl<P: Path> Flow for Interp<'_, P> {
     }
 }
 
-impl<P> Vectors for Interp<'_, P> {
+impl<P> Vectors for Interp<P> {
     #[inline(always)]
     fn lane_from(&mut self, low: u64, high: u64) -> u128 {
         u128::from(high) << 64 | u128::from(low)

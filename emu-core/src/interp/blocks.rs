@@ -1,0 +1,246 @@
+//! The cache of decoded blocks: an arena of instructions, and the ways to find a block in it.
+//!
+//! Blocks are known by the guest-physical address of their first byte and the mode they were decoded for. When
+//! code is written, the blocks it touches become *stale*: their first instruction is replaced by one that
+//! looks the block up again. They are decoded anew in the same place if they still fit, so that links from
+//! other blocks stay good; otherwise the old place forwards to the new one. Memory is only given back all at
+//! once, when the arena is full.
+
+use super::handlers;
+use crate::{
+    cpu::Mode,
+    decode::{Checks, Insn},
+    semantics::Table,
+};
+use rustc_hash::FxHashMap;
+use std::{mem::MaybeUninit, sync::LazyLock};
+
+/// The opcode table of the exact interpreter.
+pub static TABLE: LazyLock<Table<super::Exact>> = LazyLock::new(Table::new);
+
+/// Instructions per arena chunk.
+const CHUNK: usize = 4096;
+/// Chunks until everything is thrown away: 24 MiB.
+const MAX_CHUNKS: usize = 24 * 1024 * 1024 / (CHUNK * size_of::<Insn>());
+/// Entries of the cache for indirect jumps.
+const JUMP_ENTRIES: usize = 4096;
+
+/// What follows the last instruction of a block, in the space of an [`Insn`].
+#[repr(C)]
+pub struct Tail {
+    /// First instruction of the block after (0) an untaken, (1) a taken branch; null until it is known.
+    pub link: [*const Insn; 2],
+    /// Instructions in the block.
+    pub count: i64,
+}
+
+/// A link into another page, in the space of an [`Insn`]: good only for the translations it was made under,
+/// and for the linear page it was made from.
+#[repr(C)]
+pub struct Crossing {
+    /// `handlers::cross`.
+    pub handler: crate::decode::Handler,
+    /// First instruction of the block linked to.
+    pub entry: *const Insn,
+    /// RIP base the link was made at.
+    pub from_base: u64,
+    /// RIP base of the block linked to.
+    pub to_base: u64,
+    /// Generation of translations.
+    pub generation: u32,
+}
+
+const _: () = assert!(size_of::<Tail>() <= size_of::<Insn>() && size_of::<Crossing>() <= size_of::<Insn>());
+
+/// Identity of a block.
+pub type BlockKey = (u64, u32);
+
+/// A block in the arena.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockRef {
+    /// First instruction.
+    pub entry: *mut Insn,
+    /// Instructions it has room for, tail excluded.
+    pub room: u32,
+    /// Must be decoded again.
+    pub stale: bool,
+    /// The block is one instruction that continues in this guest-physical page.
+    pub second_page: Option<u64>,
+}
+
+/// A block as the list of its page knows it.
+struct PageEntry {
+    key: BlockKey,
+    granules: u32,
+}
+
+/// One entry of the cache for indirect jumps.
+#[derive(Clone, Copy)]
+pub struct JumpEntry {
+    /// RIP jumped to.
+    pub rip: u64,
+    /// RIP base there.
+    pub rip_base: u64,
+    /// Block.
+    pub entry: *const Insn,
+    /// Mode bits.
+    pub mode: u32,
+    /// Generation of translations.
+    pub generation: u32,
+}
+
+/// See the module.
+pub struct BlockCache {
+    chunks: Vec<Box<[MaybeUninit<Insn>]>>,
+    /// Instructions used in the last chunk.
+    used: usize,
+    map: FxHashMap<BlockKey, BlockRef>,
+    pages: FxHashMap<u64, Vec<PageEntry>>,
+    jumps: Box<[JumpEntry; JUMP_ENTRIES]>,
+    /// What is known of instruction forms under the CPU's model.
+    pub checks: Checks,
+    /// In debug builds handlers return here instead of calling each other.
+    pub next: *const Insn,
+    /// Space for decoding.
+    pub scratch: Vec<Insn>,
+    /// Blocks decoded since the start.
+    pub decoded: u64,
+}
+
+// SAFETY: all pointers are into `chunks`, which the cache owns.
+unsafe impl Send for BlockCache {}
+
+impl BlockCache {
+    /// An empty cache.
+    pub fn new() -> Self {
+        let none = JumpEntry { rip: 0, rip_base: 0, entry: std::ptr::null(), mode: 0, generation: 0 };
+        BlockCache {
+            chunks: Vec::new(),
+            used: CHUNK,
+            map: FxHashMap::default(),
+            pages: FxHashMap::default(),
+            jumps: vec![none; JUMP_ENTRIES].try_into().unwrap_or_else(|_| unreachable!("the length is JUMP_ENTRIES")),
+            checks: Checks::new(),
+            next: std::ptr::null(),
+            scratch: Vec::with_capacity(64),
+            decoded: 0,
+        }
+    }
+
+    /// The block `key`, if it is decoded and not stale.
+    #[inline]
+    pub fn find(&self, key: BlockKey) -> Option<BlockRef> {
+        self.map.get(&key).filter(|block| !block.stale).copied()
+    }
+
+    /// Slot of the cache for indirect jumps.
+    #[inline(always)]
+    pub fn jump(&self, rip: u64) -> &JumpEntry {
+        &self.jumps[((rip ^ rip >> 12) as usize) & (JUMP_ENTRIES - 1)]
+    }
+
+    /// Enters a target into it.
+    pub fn set_jump(&mut self, entry: JumpEntry) {
+        self.jumps[((entry.rip ^ entry.rip >> 12) as usize) & (JUMP_ENTRIES - 1)] = entry;
+    }
+
+    /// Puts a decoded block into the arena. `insns` ends with the block's branch; `pages` are the pages it lies
+    /// in with the granules it takes there.
+    pub fn insert(&mut self, key: BlockKey, insns: &[Insn], pages: &[(u64, u32)], second_page: Option<u64>) -> BlockRef {
+        self.decoded += 1;
+        let old = self.map.get(&key).copied();
+        let reuse = old.filter(|old| old.stale && old.room as usize >= insns.len());
+        let (entry, room) = match reuse {
+            Some(old) => (old.entry, old.room),
+            None => (self.allocate(insns.len() + 1), insns.len() as u32),
+        };
+        // The jump that ends a block which just stops is no instruction of the guest.
+        let count = insns.iter().filter(|i| i.len != 0).count() as i64;
+        let tail = Tail { link: [std::ptr::null(); 2], count };
+        // SAFETY: `entry` has room for the instructions and the tail, and no handler is running in it: blocks
+        // are decoded only between blocks.
+        unsafe {
+            std::ptr::copy_nonoverlapping(insns.as_ptr(), entry, insns.len());
+            entry.add(insns.len()).cast::<Tail>().write(tail);
+        }
+        if let (Some(old), None) = (old, reuse) {
+            // SAFETY: as above; `old` is a block of this arena (the map is emptied with the arena).
+            unsafe {
+                (*old.entry).handler = handlers::forward;
+                (*old.entry).imm = entry as u64;
+            }
+        }
+        let block = BlockRef { entry, room, stale: false, second_page };
+        self.map.insert(key, block);
+        for &(page, granules) in pages {
+            self.pages.entry(page).or_default().push(PageEntry { key, granules });
+        }
+        block
+    }
+
+    /// Space for a link into another page.
+    pub fn insert_crossing(&mut self, crossing: Crossing) -> *const Insn {
+        let place = self.allocate(1);
+        // SAFETY: fresh space for one instruction.
+        unsafe { place.cast::<Crossing>().write(crossing) };
+        place
+    }
+
+    /// Whether the arena is so full that the next block may not fit: the caller flushes, between blocks.
+    pub fn is_full(&self) -> bool {
+        self.chunks.len() >= MAX_CHUNKS && self.used + 512 > CHUNK
+    }
+
+    fn allocate(&mut self, count: usize) -> *mut Insn {
+        if self.used + count > CHUNK {
+            self.chunks.push(Box::new_uninit_slice(CHUNK));
+            self.used = 0;
+        }
+        let chunk = self.chunks.last_mut().expect("a chunk has just been made sure of");
+        let place = chunk[self.used..].as_mut_ptr().cast();
+        self.used += count;
+        place
+    }
+
+    /// Makes the blocks stale that touch `granules` of `page`. Returns whether there were any.
+    pub fn invalidate(&mut self, page: u64, granules: u32) -> bool {
+        let Some(entries) = self.pages.get_mut(&page) else { return false };
+        let before = entries.len();
+        let map = &mut self.map;
+        entries.retain(|entry| {
+            if entry.granules & granules == 0 {
+                return true;
+            }
+            if let Some(block) = map.get_mut(&entry.key).filter(|block| !block.stale) {
+                block.stale = true;
+                // SAFETY: the block is in the arena. Its first instruction may be running: replacing the
+                // handler does not disturb it.
+                unsafe { (*block.entry).handler = handlers::stale };
+            }
+            false
+        });
+        before != entries.len()
+    }
+
+    /// Throws everything away. Not while a block is running.
+    pub fn flush(&mut self) {
+        self.chunks.clear();
+        self.used = CHUNK;
+        self.map.clear();
+        self.pages.clear();
+        for jump in self.jumps.iter_mut() {
+            jump.generation = 0;
+        }
+    }
+}
+
+impl Default for BlockCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Key of the block at guest-physical address `physical` in `mode`.
+pub fn key(physical: u64, mode: Mode) -> BlockKey {
+    (physical, mode.bits())
+}

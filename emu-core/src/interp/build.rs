@@ -1,0 +1,296 @@
+//! Finding the block at RIP, and decoding it when it is not there.
+
+use super::{
+    blocks::{BlockRef, JumpEntry, TABLE, key},
+    handlers, specialise,
+};
+use crate::{
+    arch::{Exception, Seg},
+    cpu::{Cpu, Mode, slot},
+    decode::{Insn, Kind, flag, lower},
+    memory::CodeMap,
+    semantics::{Attr, NO_ROW, Run},
+};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
+
+/// Longest block, in instructions.
+const MAX_INSNS: usize = 48;
+/// Longest instruction, in bytes.
+const MAX_BYTES: usize = 15;
+
+/// A block, and the RIP base to run it under.
+pub struct Found {
+    /// First instruction.
+    pub entry: *const Insn,
+    /// RIP base.
+    pub rip_base: u64,
+    /// See [`BlockRef::second_page`].
+    pub second_page: Option<u64>,
+}
+
+/// Why decoding stopped.
+enum End {
+    /// At an instruction that must be the last.
+    Last,
+    /// Before an instruction at this offset in the page.
+    Before(usize),
+}
+
+impl Cpu {
+    /// Finds or decodes the block at `self.rip`, in the mode that the CPU is in. Fails with the exception that
+    /// fetching it raises.
+    pub fn look_up(&mut self) -> Result<Found, Exception> {
+        self.look_up_in(self.mode)
+    }
+
+    /// The same for another mode (stepping).
+    pub fn look_up_in(&mut self, mode: Mode) -> Result<Found, Exception> {
+        let linear = self.fetch_address()?;
+        let physical = self.mmu.translate_fetch(linear)?;
+        let rip_base = self.rip.wrapping_sub(physical & 0xFFF);
+        let block = match self.blocks.find(key(physical, mode)) {
+            Some(block) if self.continues_as_decoded(linear, &block) => block,
+            _ => self.build(linear, physical, mode)?,
+        };
+        if block.second_page.is_none() {
+            let generation = self.mmu.generation();
+            self.blocks.set_jump(JumpEntry { rip: self.rip, rip_base, entry: block.entry, mode: mode.bits(), generation });
+        }
+        Ok(Found { entry: block.entry, rip_base, second_page: block.second_page })
+    }
+
+    /// Linear address of the next instruction.
+    fn fetch_address(&mut self) -> Result<u64, Exception> {
+        if self.mode.is_64bit() {
+            return if self.is_canonical(self.rip) { Ok(self.rip) } else { Err(Exception::GP0) };
+        }
+        if self.rip > u64::from(self.seg(Seg::Cs).limit) {
+            return Err(Exception::GP0);
+        }
+        Ok(self.seg(Seg::Cs).base.wrapping_add(self.rip) & 0xFFFF_FFFF)
+    }
+
+    /// Whether a block that is one instruction across two pages still continues in the same page.
+    fn continues_as_decoded(&mut self, linear: u64, block: &BlockRef) -> bool {
+        match block.second_page {
+            None => true,
+            Some(page) => {
+                let next = (linear & !0xFFF).wrapping_add(0x1000) & self.linear_mask;
+                self.mmu.translate_fetch(next).is_ok_and(|physical| physical == page)
+            }
+        }
+    }
+
+    fn build(&mut self, linear: u64, physical: u64, mode: Mode) -> Result<BlockRef, Exception> {
+        if self.blocks.is_full() {
+            self.blocks.flush();
+            self.mmu.flush_all();
+        }
+        let offset = (physical & 0xFFF) as usize;
+        let page = physical & !0xFFF;
+        loop {
+            let mut code = [0; 4096];
+            self.read_code(page, offset, &mut code);
+            let end = self.decode_page(&code, offset, mode)?;
+            let next = match end {
+                End::Before(next) => next,
+                End::Last => self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len)),
+            };
+            if self.blocks.scratch.is_empty() {
+                return self.build_across(linear, physical, &code, mode);
+            }
+            let len = next.max(offset + 1) - offset;
+            if !self.claim(physical, len as u64) {
+                continue;
+            }
+            // Another CPU may have written between the read and the mark.
+            let mut again = [0; 4096];
+            self.read_code(page, offset, &mut again);
+            if code[offset..offset + len] != again[offset..offset + len] {
+                continue;
+            }
+            if let End::Before(next) = end {
+                self.fall_through(next);
+            }
+            let granules = CodeMap::granules(physical, len as u64);
+            let insns = std::mem::take(&mut self.blocks.scratch);
+            let block = self.blocks.insert(key(physical, mode), &insns, &[(page, granules)], None);
+            self.blocks.scratch = insns;
+            return Ok(block);
+        }
+    }
+
+    /// Marks code before it is used; true always (a page that held none gives up direct writes).
+    fn claim(&mut self, physical: u64, len: u64) -> bool {
+        let memory = self.memory.clone();
+        if memory.code().mark(self.id, physical, len) {
+            self.mmu.protect_from_writes(physical & !0xFFF);
+        }
+        true
+    }
+
+    /// The bytes of the page at `page` from `offset` on.
+    fn read_code(&mut self, page: u64, offset: usize, code: &mut [u8; 4096]) {
+        if let Some(host) = self.memory.ram().host_ptr(page) {
+            // SAFETY: the page is RAM, which stays mapped.
+            unsafe { std::ptr::copy_nonoverlapping(host.add(offset), code.as_mut_ptr().add(offset), 4096 - offset) };
+            return;
+        }
+        // Code in device memory: only as much as one instruction may need.
+        for (at, byte) in code.iter_mut().enumerate().skip(offset).take(MAX_BYTES) {
+            *byte = self.io.mmio_read(self.id, page + at as u64, 1) as u8;
+        }
+    }
+
+    /// Decodes from `offset` to the end of the block into `scratch`.
+    fn decode_page(&mut self, code: &[u8; 4096], offset: usize, mode: Mode) -> Result<End, Exception> {
+        self.blocks.scratch.clear();
+        let mut decoder = Decoder::with_ip(mode.bitness(), &code[offset..], offset as u64, DecoderOptions::NONE);
+        let mut instruction = Instruction::default();
+        let limit = if mode.is_stepping() { 1 } else { MAX_INSNS };
+        while self.blocks.scratch.len() < limit {
+            let at = offset + decoder.position();
+            if at >= 4096 {
+                return Ok(End::Before(4096));
+            }
+            decoder.decode_out(&mut instruction);
+            if instruction.is_invalid() && at + MAX_BYTES > 4096 {
+                // It may be valid with the bytes of the next page.
+                return Ok(End::Before(at));
+            }
+            if self.push(&instruction, &code[at..], at, mode) {
+                specialise::fuse(&mut self.blocks.scratch);
+                return Ok(End::Last);
+            }
+        }
+        Ok(End::Before(offset + decoder.position()))
+    }
+
+    /// One instruction that begins in one page and ends in the next (or is undefined, or too long).
+    fn build_across(&mut self, linear: u64, physical: u64, code: &[u8; 4096], mode: Mode) -> Result<BlockRef, Exception> {
+        let offset = (physical & 0xFFF) as usize;
+        let here = 4096 - offset;
+        let next_linear = (linear & !0xFFF).wrapping_add(0x1000) & self.linear_mask;
+        let second = self.mmu.translate_fetch(next_linear)?;
+        let mut bytes = [0; 2 * MAX_BYTES];
+        let here = here.min(MAX_BYTES);
+        bytes[..here].copy_from_slice(&code[offset..offset + here]);
+        self.claim(physical, here as u64);
+        self.claim(second, MAX_BYTES as u64);
+        let mut more = [0; 4096];
+        self.read_code(second & !0xFFF, 0, &mut more);
+        bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
+        let mut decoder = Decoder::with_ip(mode.bitness(), &bytes[..here + MAX_BYTES], offset as u64, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        self.blocks.scratch.clear();
+        if !self.push(&instruction, &bytes, offset, mode) {
+            self.fall_through(offset + instruction.len());
+        }
+        let insns = std::mem::take(&mut self.blocks.scratch);
+        let pages = [(physical & !0xFFF, CodeMap::granules(physical, here as u64)), (second & !0xFFF, CodeMap::granules(second, MAX_BYTES as u64))];
+        let block = self.blocks.insert(key(physical, mode), &insns, &pages, Some(second));
+        self.blocks.scratch = insns;
+        Ok(block)
+    }
+
+    /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.
+    fn push(&mut self, instruction: &Instruction, bytes: &[u8], at: usize, mode: Mode) -> bool {
+        let mut instruction = *instruction;
+        let model = self.model.clone();
+        if let Some(older) = crate::decode::without_feature(instruction.code()).filter(|_| !model.allows(instruction.code())) {
+            instruction.set_code(older);
+        }
+        let template = Insn::blank(handlers::undefined);
+        if instruction.is_invalid() {
+            let exception = if prefixes(bytes) >= MAX_BYTES { 2 } else { 0 };
+            let i = Insn { off: at as u16, len: 1, imm: exception, ..template };
+            self.blocks.scratch.push(i);
+            return true;
+        }
+        let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &model);
+        let fault = if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, &instruction, mode) };
+        if let Some(exception) = fault {
+            let imm = match exception {
+                Exception::UD => 0,
+                Exception::NM => 1,
+                _ => 2,
+            };
+            let i = Insn { off: at as u16, len: instruction.len() as u8, imm, ..template };
+            self.blocks.scratch.push(i);
+            return true;
+        }
+        let mut i = lower(&instruction, facts.attr, mode, &template);
+        i.row = facts.row;
+        i.handler = specialise::handler(&instruction, &i, mode).unwrap_or_else(|| general_handler(facts.attr, facts.row));
+        self.blocks.scratch.push(i);
+        facts.attr.intersects(Attr::ENDS_BLOCK | Attr::BRANCH | Attr::INDIRECT)
+    }
+
+    /// Ends a block that just stops with a jump to the offset `next` in the page.
+    fn fall_through(&mut self, next: usize) {
+        let mut i = Insn::blank(specialise::FALL_THROUGH);
+        i.row = TABLE.find(Code::Zero_bytes).unwrap_or(NO_ROW);
+        (i.off, i.len, i.imm) = (next as u16, 0, next as u64);
+        i.width = [crate::arch::Width::W64; 2];
+        self.blocks.scratch.push(i);
+    }
+
+    /// Throws away what was decoded from `granules` of `page`, which is about to change.
+    #[cold]
+    pub fn invalidate_code(&mut self, page: u64, granules: u32) {
+        if self.blocks.invalidate(page, granules) {
+            self.leave_block = true;
+        }
+    }
+}
+
+/// Handler of a row that has no specialised one.
+fn general_handler(attr: Attr, row: u16) -> crate::decode::Handler {
+    if attr.contains(Attr::ENDS_BLOCK) {
+        handlers::ends_block
+    } else if attr.contains(Attr::INDIRECT) {
+        handlers::indirect_exact
+    } else if attr.contains(Attr::BRANCH) {
+        handlers::branch_exact
+    } else {
+        debug_assert!(matches!(TABLE.row(row).run, Run::Emit(_) | Run::Microcode(_)));
+        handlers::general
+    }
+}
+
+/// Number of prefix bytes at the start: an instruction longer than 15 bytes raises #GP, not #UD.
+fn prefixes(bytes: &[u8]) -> usize {
+    let is_prefix = |byte: &&u8| matches!(byte, 0x26 | 0x2E | 0x36 | 0x3E | 0x40..=0x4F | 0x64..=0x67 | 0xF0 | 0xF2 | 0xF3);
+    bytes.iter().take_while(is_prefix).count()
+}
+
+impl Insn {
+    /// An instruction without operands.
+    pub fn blank(handler: crate::decode::Handler) -> Self {
+        use crate::arch::Width;
+        Insn {
+            handler,
+            imm: 0,
+            disp: 0,
+            row: NO_ROW,
+            off: 0,
+            base: slot::ZERO,
+            index: slot::ZERO,
+            scale: 0,
+            seg: 3,
+            kind: [Kind::None; 4],
+            reg: [0; 4],
+            width: [Width::W32; 2],
+            asize: Width::W64,
+            len: 0,
+            flags: 0,
+            mem_size: 0,
+            imm2: 0,
+        }
+    }
+
+    /// Whether the decoder saw this mnemonic's row (used by fusing).
+    pub fn is_row_of(&self, mnemonic: Mnemonic) -> bool {
+        matches!(TABLE.row(self.row).key, crate::semantics::Key::Mnemonic(m) if m == mnemonic) && !self.has(flag::LOCK)
+    }
+}

@@ -1,0 +1,478 @@
+//! Handlers: the functions that instructions point to. Each executes one instruction and continues with the
+//! next in tail position, so that a run of blocks is a chain of jumps.
+//!
+//! rustc makes these calls jumps when optimising but does not promise it; a chain that did not would still be
+//! bounded by the budget, for which vCPU threads have stack enough. Debug builds return to a loop instead.
+
+use super::{
+    blocks::{Crossing, JumpEntry, TABLE, Tail},
+    emit::{Exact, Fast},
+};
+use crate::{
+    arch::{Exception, Width},
+    cpu::{Cpu, slot},
+    decode::Insn,
+    semantics::{Run, Semantics},
+};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+/// Left a block: look up the block at `cpu.rip`.
+pub const LOOK_UP: u32 = 0;
+/// An exception is in `cpu.raised`, `cpu.rip` at its instruction.
+pub const RAISED: u32 = 1;
+/// Debug builds: go on at `cpu.blocks.next`.
+#[cfg(debug_assertions)]
+pub const CONTINUE: u32 = 2;
+
+/// Continues with `i`.
+///
+/// # Safety
+/// `i` is an instruction of a block in `cpu`'s arena.
+#[inline(always)]
+pub unsafe fn go(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    #[cfg(not(debug_assertions))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        ((*i).handler)(cpu, i)
+    }
+    #[cfg(debug_assertions)]
+    {
+        cpu.blocks.next = i;
+        CONTINUE
+    }
+}
+
+/// Runs from `entry` until something needs the run loop.
+pub fn enter(cpu: &mut Cpu, entry: *const Insn) -> u32 {
+    // SAFETY: `entry` comes from a look-up in this CPU's block cache.
+    #[cfg(not(debug_assertions))]
+    unsafe {
+        ((*entry).handler)(cpu, entry)
+    }
+    #[cfg(debug_assertions)]
+    {
+        cpu.blocks.next = entry;
+        loop {
+            let i = cpu.blocks.next;
+            // SAFETY: as above; every handler leaves an instruction of a block there.
+            let code = unsafe { ((*i).handler)(cpu, i) };
+            if code != CONTINUE {
+                return code;
+            }
+        }
+    }
+}
+
+/// An instruction on the fast path.
+///
+/// # Safety
+/// As [`go`], for all handlers here.
+pub unsafe fn fast<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: `i` is valid and outlives the call; the emitter does not outlive the borrow of `cpu`.
+    let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
+    match S::run(&mut e, insn) {
+        // SAFETY: instructions of a block follow each other.
+        Ok(()) => unsafe { go(cpu, i.add(1)) },
+        // SAFETY: the same instruction.
+        Err(_) => unsafe { exact(cpu, i) },
+    }
+}
+
+/// A pair of an instruction that sets flags and the conditional jump after it.
+///
+/// # Safety
+/// As [`go`]; the next instruction is the jump `J`.
+pub unsafe fn fused<S: Semantics, J: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: as in `fast`.
+    let (insn, jump, mut e) = unsafe { (&*i, &*i.add(1), Fast::new(cpu)) };
+    if S::run(&mut e, insn).is_err() {
+        // SAFETY: the same instruction alone; the jump follows by its own handler.
+        return unsafe { exact(cpu, i) };
+    }
+    let _ = J::run(&mut e, jump);
+    let taken = e.taken;
+    // SAFETY: the jump is the last of its block.
+    unsafe { follow(cpu, i.add(1), taken) }
+}
+
+/// Any row, exactly; not one that ends a block.
+///
+/// # Safety
+/// As [`go`].
+#[cold]
+pub unsafe fn exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    let insn = unsafe { &*i };
+    match run_exact(cpu, insn) {
+        Err(exception) => raise(cpu, insn, exception),
+        Ok(_) if cpu.leave_block => {
+            cpu.rip = cpu.rip_after(insn);
+            LOOK_UP
+        }
+        // SAFETY: instructions of a block follow each other.
+        Ok(_) => unsafe { go(cpu, i.add(1)) },
+    }
+}
+
+/// A row without a specialised handler.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn general(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { exact(cpu, i) }
+}
+
+/// Runs the row of `i` on the exact emitter; returns (taken, target) as a branch left them.
+#[inline(always)]
+fn run_exact(cpu: &mut Cpu, i: &Insn) -> Result<(bool, u64), Exception> {
+    match TABLE.row(i.row).run {
+        Run::Emit(run) => {
+            // SAFETY: the emitter does not outlive the borrow of `cpu`.
+            let mut e = unsafe { Exact::new(cpu) };
+            run(&mut e, i)?;
+            Ok((e.taken, e.target))
+        }
+        Run::Microcode(run) => {
+            cpu.rip = cpu.rip_after(i);
+            run(cpu, i)?;
+            Ok((false, 0))
+        }
+    }
+}
+
+#[cold]
+fn raise(cpu: &mut Cpu, i: &Insn, exception: Exception) -> u32 {
+    cpu.rip = cpu.rip_of(i);
+    cpu.raised = Some(exception);
+    RAISED
+}
+
+/// A row after which nothing may be executed without a look at the state.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    let insn = unsafe { &*i };
+    cpu.rip = cpu.rip_after(insn);
+    match run_exact(cpu, insn) {
+        Ok(_) => {
+            // SAFETY: the row is the last of its block: the tail follows it.
+            cpu.budget -= unsafe { (*i.add(1).cast::<Tail>()).count };
+            LOOK_UP
+        }
+        Err(exception) => raise(cpu, insn, exception),
+    }
+}
+
+/// An instruction that raises an exception before it does anything; `imm` says which.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn undefined(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    let insn = unsafe { &*i };
+    let exception = match insn.imm {
+        0 => Exception::UD,
+        1 => Exception::NM,
+        _ => Exception::GP0,
+    };
+    raise(cpu, insn, exception)
+}
+
+/// A direct branch on the fast path: conditional or not.
+///
+/// # Safety
+/// As [`go`]; the tail follows.
+pub unsafe fn branch<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: as in `fast`.
+    let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
+    match S::run(&mut e, insn) {
+        Ok(()) => {
+            let taken = e.taken;
+            // SAFETY: the branch is the last of its block.
+            unsafe { follow(cpu, i, taken) }
+        }
+        // SAFETY: the same instruction.
+        Err(_) => unsafe { branch_exact(cpu, i) },
+    }
+}
+
+/// A direct branch, exactly.
+///
+/// # Safety
+/// As [`branch`].
+pub unsafe fn branch_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    let insn = unsafe { &*i };
+    match run_exact(cpu, insn) {
+        Ok((taken, _)) if cpu.leave_block => {
+            cpu.rip = branch_target(cpu, insn, taken);
+            LOOK_UP
+        }
+        // SAFETY: the branch is the last of its block.
+        Ok((taken, _)) => unsafe { follow(cpu, i, taken) },
+        Err(exception) => raise(cpu, insn, exception),
+    }
+}
+
+/// Goes on after the direct branch `i` to wherever it leads.
+///
+/// # Safety
+/// `i` is the last instruction of its block: the tail follows.
+#[inline(always)]
+unsafe fn follow(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
+    // SAFETY: the caller's promise.
+    let tail = unsafe { &*i.add(1).cast::<Tail>() };
+    cpu.budget -= tail.count;
+    let link = tail.link[usize::from(taken)];
+    let attention = cpu.signal.attention().load(Ordering::Relaxed);
+    if cpu.budget < 0 || attention != 0 || link.is_null() {
+        // SAFETY: as above.
+        return unsafe { leave(cpu, i, taken) };
+    }
+    // SAFETY: links lead to instructions in the arena as long as the block with the link exists.
+    unsafe { go(cpu, link) }
+}
+
+/// RIP after the direct branch `i`.
+fn branch_target(cpu: &Cpu, i: &Insn, taken: bool) -> u64 {
+    if !taken {
+        return cpu.rip_after(i);
+    }
+    let target = cpu.regs[usize::from(slot::RIP_BASE)].wrapping_add(i.imm);
+    match i.width[0] {
+        Width::W16 => target & 0xFFFF,
+        _ => cpu.wrap_ip(target),
+    }
+}
+
+/// The end of a block whose successor is not linked, or the run loop must look around.
+///
+/// # Safety
+/// As [`follow`].
+#[cold]
+unsafe fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
+    // SAFETY: the caller's promise.
+    let insn = unsafe { &*i };
+    cpu.rip = branch_target(cpu, insn, taken);
+    if cpu.budget < 0 || cpu.signal.attention().load(Ordering::Relaxed) != 0 || cpu.blocks.is_full() {
+        return LOOK_UP;
+    }
+    let from_base = cpu.regs[usize::from(slot::RIP_BASE)];
+    let Ok(found) = cpu.look_up() else { return LOOK_UP };
+    if found.second_page.is_none() {
+        let link = if found.rip_base == from_base {
+            found.entry
+        } else {
+            let generation = cpu.mmu.generation();
+            let crossing = Crossing { handler: cross, entry: found.entry, from_base, to_base: found.rip_base, generation };
+            cpu.blocks.insert_crossing(crossing)
+        };
+        // SAFETY: the tail follows; nothing else refers to it now.
+        unsafe { (*i.add(1).cast_mut().cast::<Tail>()).link[usize::from(taken)] = link };
+    }
+    cpu.regs[usize::from(slot::RIP_BASE)] = found.rip_base;
+    // SAFETY: just looked up.
+    unsafe { go(cpu, found.entry) }
+}
+
+/// A link into another page.
+///
+/// # Safety
+/// `i` points to a [`Crossing`].
+pub unsafe fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    let crossing = unsafe { &*i.cast::<Crossing>() };
+    let base = cpu.regs[usize::from(slot::RIP_BASE)];
+    if crossing.generation == cpu.mmu.generation() && crossing.from_base == base {
+        cpu.regs[usize::from(slot::RIP_BASE)] = crossing.to_base;
+        // SAFETY: a block of this arena.
+        return unsafe { go(cpu, crossing.entry) };
+    }
+    // SAFETY: as above.
+    unsafe { cross_again(cpu, i) }
+}
+
+/// The link was made under other translations, or from another linear page: look up, and link anew.
+///
+/// # Safety
+/// As [`cross`].
+#[cold]
+unsafe fn cross_again(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise; nothing else refers to it now.
+    let crossing = unsafe { &mut *i.cast_mut().cast::<Crossing>() };
+    let base = cpu.regs[usize::from(slot::RIP_BASE)];
+    let distance = crossing.to_base.wrapping_sub(crossing.from_base);
+    // SAFETY: a block of this arena.
+    let offset = unsafe { (*crossing.entry).off };
+    cpu.rip = cpu.wrap_ip(base.wrapping_add(distance).wrapping_add(offset.into()));
+    if cpu.blocks.is_full() {
+        return LOOK_UP;
+    }
+    let Ok(found) = cpu.look_up() else { return LOOK_UP };
+    if found.second_page.is_none() {
+        crossing.entry = found.entry;
+        crossing.from_base = base;
+        crossing.to_base = found.rip_base;
+        crossing.generation = cpu.mmu.generation();
+    }
+    cpu.regs[usize::from(slot::RIP_BASE)] = found.rip_base;
+    // SAFETY: just looked up.
+    unsafe { go(cpu, found.entry) }
+}
+
+/// An indirect branch on the fast path.
+///
+/// # Safety
+/// As [`branch`].
+pub unsafe fn indirect<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: as in `fast`.
+    let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
+    match S::run(&mut e, insn) {
+        Ok(()) => {
+            let target = e.target;
+            // SAFETY: the branch is the last of its block.
+            unsafe { jump_to(cpu, i, target) }
+        }
+        // SAFETY: the same instruction.
+        Err(_) => unsafe { indirect_exact(cpu, i) },
+    }
+}
+
+/// An indirect branch, exactly.
+///
+/// # Safety
+/// As [`branch`].
+pub unsafe fn indirect_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    let insn = unsafe { &*i };
+    match run_exact(cpu, insn) {
+        Ok((_, target)) if cpu.leave_block => {
+            cpu.rip = target;
+            LOOK_UP
+        }
+        // SAFETY: the branch is the last of its block.
+        Ok((_, target)) => unsafe { jump_to(cpu, i, target) },
+        Err(exception) => raise(cpu, insn, exception),
+    }
+}
+
+/// Goes on at RIP `target`.
+///
+/// # Safety
+/// As [`follow`].
+#[inline(always)]
+unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
+    // SAFETY: the caller's promise.
+    cpu.budget -= unsafe { (*i.add(1).cast::<Tail>()).count };
+    let JumpEntry { rip, rip_base, entry, mode, generation } = *cpu.blocks.jump(target);
+    let attention = cpu.signal.attention().load(Ordering::Relaxed);
+    let known = rip == target && mode == cpu.mode.bits() && generation == cpu.mmu.generation();
+    if !known || cpu.budget < 0 || attention != 0 {
+        cpu.rip = target;
+        return LOOK_UP;
+    }
+    cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
+    // SAFETY: entries of the current generation lead to blocks of this arena.
+    unsafe { go(cpu, entry) }
+}
+
+/// First instruction of a block that must be decoded again.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn stale(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    cpu.rip = cpu.rip_of(unsafe { &*i });
+    LOOK_UP
+}
+
+/// First instruction of a block that has moved to `imm`.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn forward(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise; `imm` is the address of a block in this arena, and so is that of another
+    // forwarding block, which is skipped from now on.
+    unsafe {
+        let target = (*i).imm as *const Insn;
+        if (*target).handler as usize == forward as *const () as usize {
+            (*i.cast_mut()).imm = (*target).imm;
+        }
+        go(cpu, target)
+    }
+}
+
+/// Atomic compare and exchange of `w` at `host`; the value found, if it was not `old`.
+///
+/// # Safety
+/// `host` is valid for reads and writes of `w` bytes, in one page of guest RAM.
+#[inline]
+pub unsafe fn compare_exchange(host: *mut u8, w: Width, old: u64, new: u64) -> Result<(), u64> {
+    if !(host as usize).is_multiple_of(w.bytes() as usize) {
+        // SAFETY: the caller's promise.
+        return unsafe { compare_exchange_unaligned(host, w, old, new) };
+    }
+    let order = (Ordering::SeqCst, Ordering::Relaxed);
+    // SAFETY: valid and aligned.
+    unsafe {
+        match w {
+            Width::W8 => AtomicU8::from_ptr(host).compare_exchange(old as u8, new as u8, order.0, order.1).map_err(u64::from).map(drop),
+            Width::W16 => {
+                AtomicU16::from_ptr(host.cast()).compare_exchange(old as u16, new as u16, order.0, order.1).map_err(u64::from).map(drop)
+            }
+            Width::W32 => {
+                AtomicU32::from_ptr(host.cast()).compare_exchange(old as u32, new as u32, order.0, order.1).map_err(u64::from).map(drop)
+            }
+            Width::W64 => AtomicU64::from_ptr(host.cast()).compare_exchange(old, new, order.0, order.1).map(drop),
+        }
+    }
+}
+
+/// A split lock. x86 hosts can do it; elsewhere it is atomic only against other split locks.
+///
+/// # Safety
+/// As [`compare_exchange`].
+#[cold]
+unsafe fn compare_exchange_unaligned(host: *mut u8, w: Width, old: u64, new: u64) -> Result<(), u64> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let found: u64;
+        // SAFETY: valid for reads and writes; a locked instruction needs no alignment on x86.
+        unsafe {
+            match w {
+                Width::W64 => std::arch::asm!("lock cmpxchg [{p}], {n}", p = in(reg) host, n = in(reg) new, inout("rax") old => found),
+                Width::W32 => {
+                    let low: u32;
+                    std::arch::asm!("lock cmpxchg [{p}], {n:e}", p = in(reg) host, n = in(reg) new, inout("eax") old as u32 => low);
+                    found = low.into();
+                }
+                _ => {
+                    let low: u16;
+                    std::arch::asm!("lock cmpxchg [{p}], {n:x}", p = in(reg) host, n = in(reg) new, inout("ax") old as u16 => low);
+                    found = low.into();
+                }
+            }
+        }
+        if found == old { Ok(()) } else { Err(found) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        static SPLIT: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+        let _lock = SPLIT.lock();
+        let mut bytes = [0u8; 8];
+        let len = w.bytes() as usize;
+        // SAFETY: valid for reads and writes of `len` bytes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), len);
+            let found = u64::from_le_bytes(bytes);
+            if found != old {
+                return Err(found);
+            }
+            std::ptr::copy_nonoverlapping(new.to_le_bytes().as_ptr(), host, len);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! The run loop of a vCPU: blocks, exceptions, interrupts, HLT.
+
+use super::handlers;
+use crate::{
+    arch::{Exception, Flags},
+    cpu::{Cpu, TraceView, slot},
+    engine::request,
+    microcode::interrupt,
+    state::Activity,
+};
+use std::sync::atomic::Ordering;
+
+/// Instructions between looks around, when nothing asks for one: bounds the depth of a handler chain that was
+/// not compiled to jumps.
+const SLICE: i64 = 50_000;
+
+/// Why the run loop returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// [`request::STOP`] was raised.
+    Requested,
+}
+
+impl Cpu {
+    /// Executes until asked to stop. HLT sleeps inside.
+    pub fn run(&mut self) -> Stop {
+        loop {
+            if self.signal.attention().load(Ordering::Acquire) != 0
+                && let Some(stop) = self.serve_requests()
+            {
+                return stop;
+            }
+            if self.events.activity != Activity::Active {
+                self.sleep();
+                continue;
+            }
+            self.run_some(SLICE);
+        }
+    }
+
+    /// Executes one instruction (or delivers one event), for tests and stepping.
+    pub fn step(&mut self) {
+        if self.events.activity == Activity::Active {
+            self.run_one();
+        }
+    }
+
+    fn run_some(&mut self, budget: i64) {
+        if self.mode.is_stepping() || self.events.shadow || self.needs_single_steps() {
+            return self.run_one();
+        }
+        let code = match self.look_up() {
+            Ok(found) => self.enter(&found, budget),
+            Err(exception) => return self.deliver(exception),
+        };
+        if code == handlers::RAISED {
+            self.deliver_raised();
+        } else if self.events.pending_debug != 0 {
+            interrupt::debug_trap_after(self, false);
+        }
+    }
+
+    fn enter(&mut self, found: &super::build::Found, budget: i64) -> u32 {
+        self.regs[usize::from(slot::RIP_BASE)] = found.rip_base;
+        self.leave_block = false;
+        self.budget = budget;
+        let code = handlers::enter(self, found.entry);
+        self.executed += (budget - self.budget).unsigned_abs();
+        code
+    }
+
+    /// Something wants to see every instruction: breakpoints, a trace.
+    fn needs_single_steps(&self) -> bool {
+        interrupt::has_execution_breakpoints(self) || self.trace.as_ref().is_some_and(|trace| trace.wants_execution())
+    }
+
+    /// One instruction, with everything that can happen before and after it. SDM vol. 3, 6.9.
+    fn run_one(&mut self) {
+        let (shadow, single_step) = (self.events.shadow, self.eflags.contains(Flags::TF));
+        if let Some(exception) = interrupt::instruction_breakpoint(self) {
+            return self.deliver(exception);
+        }
+        let found = match self.look_up_in(self.mode.stepping()) {
+            Ok(found) => found,
+            Err(exception) => return self.deliver(exception),
+        };
+        self.trace_execution();
+        let code = self.enter(&found, 0);
+        if shadow {
+            self.events.shadow = false;
+            self.events.shadow_from_mov_ss = false;
+            // Whatever the shadow held back is due now.
+            self.signal.poll_again_if_waiting();
+        }
+        self.eflags.remove(Flags::RF);
+        if code == handlers::RAISED {
+            self.deliver_raised();
+        } else if single_step || self.events.pending_debug != 0 {
+            interrupt::debug_trap_after(self, single_step);
+        }
+    }
+
+    fn trace_execution(&mut self) {
+        if !self.trace.as_ref().is_some_and(|trace| trace.wants_execution()) {
+            return;
+        }
+        let Some(mut trace) = self.trace.take() else { return };
+        let mut bytes = [0; 15];
+        let linear = if self.mode.is_64bit() { self.rip } else { self.segments.data[1].base.wrapping_add(self.rip) & 0xFFFF_FFFF };
+        let len = (0x1000 - (linear & 0xFFF) as usize).min(15);
+        if let Ok(physical) = self.mmu.translate_fetch(linear)
+            && self.memory.ram().is_ram(physical)
+        {
+            for (at, byte) in bytes[..len].iter_mut().enumerate() {
+                *byte = self.read_physical(physical + at as u64, 1) as u8;
+            }
+        }
+        trace.executing(TraceView {
+            vcpu: self.id,
+            cs: self.segments.data[1].selector,
+            rip: self.rip,
+            rflags: self.rflags(),
+            gpr: &self.regs[..16],
+            bytes: &bytes[..len],
+            bitness: self.mode.bitness(),
+        });
+        self.trace = Some(trace);
+    }
+
+    fn deliver_raised(&mut self) {
+        if let Some(exception) = self.raised.take() {
+            self.deliver(exception);
+        }
+    }
+
+    fn deliver(&mut self, exception: Exception) {
+        if exception != Exception::Restart {
+            interrupt::deliver_exception(self, exception);
+        }
+    }
+
+    /// Sleeps until something happens that ends the current inactivity.
+    fn sleep(&mut self) {
+        let mut wake = request::STOP | request::MEMORY | request::INIT;
+        match self.events.activity {
+            Activity::Active => return,
+            Activity::Halted => {
+                wake |= request::SMI;
+                if !self.events.nmi_blocked {
+                    wake |= request::NMI;
+                }
+                if self.eflags.contains(Flags::IF) {
+                    wake |= request::INTERRUPT;
+                }
+            }
+            Activity::Shutdown => wake |= request::NMI | request::SMI,
+            Activity::WaitForStartup => wake |= request::STARTUP,
+        }
+        self.signal.wait(wake, None);
+        self.signal.poll_again();
+    }
+}
