@@ -20,7 +20,7 @@ use crate::{
             shift::{ROL, ROR, SAR, SHL, SHR, Shift},
             stack::{Pop, Push},
         },
-        operand::fixed::{BASE, IMM, REG, SCALED},
+        fixed::{BASE, IMM, REG, SCALED},
     },
 };
 use iced_x86::{Instruction, Mnemonic, OpKind};
@@ -127,26 +127,27 @@ fn flat_stack(mode: Mode) -> bool {
     mode.is_flat(2) && (mode.is_64bit() || mode.stack_is_32bit() && mode.bitness() == 32) && !mode.checks_alignment()
 }
 
+/// The handler for a semantics type with (or without) a parameter before its form.
+macro_rules! instance {
+    ($name:ident, [], $form:ty) => {
+        Some(fast::<$name<$form>> as Handler)
+    };
+    ($name:ident, [$operation:tt], $form:ty) => {
+        Some(fast::<$name<$operation, $form>> as Handler)
+    };
+}
+
 /// Picks the instance of a semantics type for a width and a shape.
 macro_rules! pick {
-    ($w:expr, $shape:expr, [$($wide:ident),+], $forms:tt, $name:ident $(, $operation:tt)?) => {
-        pick!(@widths $w, $shape, [$($wide),+], $forms, $name $(, $operation)?)
-    };
-    (@widths $w:expr, $shape:expr, [$($wide:ident),+], $forms:tt, $name:ident $(, $operation:tt)?) => {
+    ($w:expr, $shape:expr, [$($wide:ident),+], $forms:tt, $name:ident, $parameter:tt) => {
         match $w {
-            $($wide => pick!(@forms $shape, $wide, $forms, $name $(, $operation)?),)+
+            $($wide => pick!(@forms $shape, $wide, $forms, $name, $parameter),)+
             _ => None,
         }
     };
-    (@forms $shape:expr, $wide:ident, [$(($dst:ident, $src:ident)),+], $name:ident) => {
+    (@forms $shape:expr, $wide:ident, [$(($dst:ident, $src:ident)),+], $name:ident, $parameter:tt) => {
         match $shape {
-            $(($dst, $src) => Some(fast::<$name<Fixed<$wide, $dst, $src>>> as Handler),)+
-            _ => None,
-        }
-    };
-    (@forms $shape:expr, $wide:ident, [$(($dst:ident, $src:ident)),+], $name:ident, $operation:tt) => {
-        match $shape {
-            $(($dst, $src) => Some(fast::<$name<$operation, Fixed<$wide, $dst, $src>>> as Handler),)+
+            $(($dst, $src) => instance!($name, $parameter, Fixed<$wide, $dst, $src>),)+
             _ => None,
         }
     };
@@ -159,13 +160,13 @@ fn binary<O: Operation>(w: u8, shape: Shape) -> Option<Handler> {
         [B, D, Q],
         [(REG, REG), (REG, IMM), (REG, BASE), (REG, SCALED), (BASE, REG), (SCALED, REG), (BASE, IMM), (SCALED, IMM)],
         Binary,
-        O
+        [O]
     )
-    .or_else(|| pick!(w, shape, [H], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, IMM)], Binary, O))
+    .or_else(|| pick!(w, shape, [H], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, IMM)], Binary, [O]))
 }
 
 fn binary_common<O: Operation>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, shape, [D, Q], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, REG)], Binary, O)
+    pick!(w, shape, [D, Q], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, REG)], Binary, [O])
 }
 
 fn mov(w: u8, shape: Shape) -> Option<Handler> {
@@ -174,20 +175,21 @@ fn mov(w: u8, shape: Shape) -> Option<Handler> {
         shape,
         [B, H, D, Q],
         [(REG, REG), (REG, IMM), (REG, BASE), (REG, SCALED), (BASE, REG), (SCALED, REG), (BASE, IMM), (SCALED, IMM)],
-        Mov
+        Mov,
+        []
     )
 }
 
 fn unary_step<const DOWN: bool>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, (shape.0, IMM), [B, D, Q], [(REG, IMM), (BASE, IMM), (SCALED, IMM)], Step1, DOWN)
+    pick!(w, (shape.0, IMM), [B, D, Q], [(REG, IMM), (BASE, IMM), (SCALED, IMM)], Step1, [DOWN])
 }
 
 fn shift<const K: u8>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, shape, [B, D, Q], [(REG, REG), (REG, IMM)], Shift, K)
+    pick!(w, shape, [B, D, Q], [(REG, REG), (REG, IMM)], Shift, [K])
 }
 
 fn push(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, (IMM, shape.0), [D, Q], [(IMM, REG), (IMM, IMM), (IMM, BASE), (IMM, SCALED)], PushFrom)
+    pick!(w, (IMM, shape.0), [D, Q], [(IMM, REG), (IMM, IMM), (IMM, BASE), (IMM, SCALED)], PushFrom, [])
 }
 
 /// [`Push`] with the form's second place as the operand pushed.
@@ -223,9 +225,9 @@ fn extend<const SIGNED: bool>(i: &Insn, shape: Shape) -> Option<Handler> {
 
 /// Calls `$pick` with the condition code of a mnemonic of the family `$o $no ...`.
 macro_rules! by_condition {
-    ($mnemonic:expr, [$($name:ident = $cc:literal),+], $with:ident ( $($argument:expr),* )) => {
+    ($mnemonic:expr, [$($name:ident = $cc:literal),+], $with:ident $arguments:tt) => {
         match $mnemonic {
-            $(Mnemonic::$name => $with::<$cc>($($argument),*),)+
+            $(Mnemonic::$name => $with::<$cc> $arguments,)+
             _ => None,
         }
     };
@@ -253,7 +255,7 @@ fn conditional(mnemonic: Mnemonic, w: u8, shape: Shape) -> Option<Handler> {
 }
 
 fn cmov<const CC: u8>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, shape, [D, Q], [(REG, REG), (REG, BASE)], Cmov, CC)
+    pick!(w, shape, [D, Q], [(REG, REG), (REG, BASE)], Cmov, [CC])
 }
 
 fn set<const CC: u8>(shape: Shape) -> Option<Handler> {

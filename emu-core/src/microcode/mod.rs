@@ -5,6 +5,9 @@
 //! the RIP of the *next* instruction, and it may set another. If it returns an exception it must have changed
 //! nothing else; the caller restores RIP to the instruction's own.
 
+pub mod interrupt;
+pub mod smm;
+
 use crate::semantics::{Emitter, Row};
 
 /// Rows of the opcode table that run in microcode.

@@ -6,7 +6,7 @@ mod operand;
 mod table;
 
 pub use emitter::{Arithmetic, Emitter, Flow, Helper, Memory, Pure, Registers, Step, Types, Vectors};
-pub use operand::{AnyForm, Fixed, Form, Semantics};
+pub use operand::{AnyForm, Fixed, Form, Semantics, fixed};
 pub use table::{Attr, Key, NO_ROW, Row, Run, Table, form, microcode, microcode_form, row};
 
 /// Rows of the opcode table whose semantics are written in the emitter's vocabulary.

@@ -1,0 +1,2 @@
+#![allow(missing_docs)]
+pub fn enter(_: &mut crate::cpu::Cpu) {}
