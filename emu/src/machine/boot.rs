@@ -142,29 +142,9 @@ pub fn all_vcpus(bsp: CpuState, cpus: u32, model: &CpuModel) -> Vec<CpuState> {
     let mut states = vec![ap; cpus as usize];
     states[0] = bsp;
     for state in &mut states {
-        set_memory_types(state, model.physical_address_bits());
+        state.msrs.set_firmware_memory_types(RAM_BELOW_4G_MAX, model.physical_address_bits());
     }
     states
-}
-
-/// Memory type range registers as a PC's firmware sets them on every processor: RAM write-back, the VGA window and
-/// the hole below 4 GiB uncached, the BIOS area write-protected. SDM vol. 3, 12.11.
-fn set_memory_types(state: &mut CpuState, address_bits: u32) {
-    const WRITE_PROTECTED: u64 = 0x0505_0505_0505_0505;
-    const WRITE_BACK: u64 = 0x0606_0606_0606_0606;
-    const UNCACHED: u64 = 0;
-    /// IA32_MTRR_DEF_TYPE: enabled, fixed ranges enabled, write-back.
-    const DEF_TYPE: u64 = 1 << 11 | 1 << 10 | 6;
-    /// IA32_MTRR_PHYSMASKn: valid.
-    const VALID: u64 = 1 << 11;
-    let hole = (1_u64 << 32) - RAM_BELOW_4G_MAX;
-    let msrs = &mut state.msrs;
-    msrs.mtrr_def_type = DEF_TYPE;
-    // 64K at 00000; 16K at 80000 and A0000; 4K from C0000 in eight registers.
-    msrs.mtrr_fixed = [WRITE_PROTECTED; 11];
-    (msrs.mtrr_fixed[0], msrs.mtrr_fixed[1], msrs.mtrr_fixed[2]) = (WRITE_BACK, WRITE_BACK, UNCACHED);
-    msrs.mtrr_physbase[0] = RAM_BELOW_4G_MAX;
-    msrs.mtrr_physmask[0] = ((1 << address_bits) - hole) | VALID;
 }
 
 impl StartError {
