@@ -25,7 +25,18 @@ macro_rules! elements {
     )*};
 }
 
-elements!([u8; 16], [i8; 16], [u16; 8], [i16; 8], [u32; 4], [i32; 4], [u64; 2], [i64; 2]);
+impl Elements for [u8; 16] {
+    #[inline(always)]
+    fn of(lane: u128) -> Self {
+        lane.to_le_bytes()
+    }
+    #[inline(always)]
+    fn lane(self) -> u128 {
+        u128::from_le_bytes(self)
+    }
+}
+
+elements!([i8; 16], [u16; 8], [i16; 8], [u32; 4], [i32; 4], [u64; 2], [i64; 2]);
 
 // Element 0 is at the lowest address only there.
 const _: () = assert!(cfg!(target_endian = "little"), "lanes need a little-endian host");

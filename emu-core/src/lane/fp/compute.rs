@@ -7,7 +7,7 @@
 use super::{fp_operations, portable as p};
 #[cfg(target_arch = "x86_64")]
 use super::{host_binary, host_unary};
-use crate::lane::{FpOperation, LaneOperation, Punpckhqdq, Punpcklqdq, Shufps};
+use crate::lane::{LaneOperation, Punpckhqdq, Punpcklqdq, Shufps};
 
 fp_operations! {
     Addps(a, b, _) -> Singles, host_binary!("addps", a, b), p::singles(a, b, |x, y| x + y);
