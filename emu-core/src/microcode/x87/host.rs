@@ -152,7 +152,13 @@ type Masked = fn(&Extended, &Extended, u16, u16) -> Outcome;
 type Saved = fn(&Extended, &Extended, u16) -> Image;
 
 #[inline(always)]
-fn run(masked: Masked, saved: Saved, operands: (Extended, Extended), cw: ControlWord, sticky: u16) -> Outcome {
+fn run(
+    masked: Masked,
+    saved: Saved,
+    operands: (Extended, Extended),
+    cw: ControlWord,
+    sticky: u16,
+) -> Outcome {
     let (a, b) = operands;
     if cw.all_masked() {
         return masked(&a, &b, effective(cw), sticky);
