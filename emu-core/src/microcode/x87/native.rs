@@ -180,7 +180,7 @@ fn random_memory(operands: &mut Operands) -> [u8; 16] {
             memory[..8].copy_from_slice(&pattern.to_le_bytes());
         }
         // Decimal digits, and small integers.
-        4 => memory[..9].iter_mut().for_each(|byte| *byte = (*byte >> 4) % 10 << 4 | (*byte & 15) % 10),
+        4 => memory[..9].iter_mut().for_each(|byte| *byte = (((*byte >> 4) % 10) << 4) | ((*byte & 15) % 10)),
         _ => memory[1..].fill(0),
     }
     memory

@@ -82,10 +82,11 @@ impl Wide {
     }
 
     pub fn mul(self, other: Self) -> Self {
-        let half = |x: u128| (x >> 64, x & u128::from(u64::MAX));
+        let low = |x: u128| x & u128::from(u64::MAX);
+        let half = |x: u128| (x >> 64, low(x));
         let ((a, b), (c, d)) = (half(self.significand), half(other.significand));
-        let middle = (b * d >> 64) + (a * d & u128::from(u64::MAX)) + (b * c & u128::from(u64::MAX));
-        let high = a * c + (a * d >> 64) + (b * c >> 64) + (middle >> 64);
+        let middle = ((b * d) >> 64) + low(a * d) + low(b * c);
+        let high = a * c + ((a * d) >> 64) + ((b * c) >> 64) + (middle >> 64);
         Self::scaled(self.negative ^ other.negative, self.exponent + other.exponent + 1, high)
     }
 

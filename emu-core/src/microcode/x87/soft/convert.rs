@@ -207,7 +207,7 @@ pub fn to_bcd(x: Extended, cw: ControlWord) -> ([u8; 10], u16) {
     let mut bytes = [0; 10];
     for byte in &mut bytes[..9] {
         let pair = (magnitude % 100) as u8;
-        *byte = pair / 10 << 4 | pair % 10;
+        *byte = ((pair / 10) << 4) | (pair % 10);
         magnitude /= 100;
     }
     bytes[9] = u8::from(is_negative(x)) << 7;
