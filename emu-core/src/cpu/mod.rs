@@ -181,13 +181,13 @@ impl Cpu {
         self.eflags & !Flags::ARITHMETIC | self.flags.flags() | Flags::FIXED
     }
 
-    /// Replaces RFLAGS. What the mode and the decoder depend on (VM, TF, AC) is brought up to date; a pending
+    /// Replaces RFLAGS. What the mode and the decoder depend on (VM, TF, RF, AC) is brought up to date; a pending
     /// interrupt that waited for IF is looked at again.
     pub fn set_rflags(&mut self, flags: Flags) {
         let old = self.eflags;
         self.eflags = flags & !Flags::ARITHMETIC | Flags::FIXED;
         self.flags = LazyFlags::from_flags(flags);
-        if (old ^ self.eflags).intersects(Flags::VM | Flags::TF | Flags::AC) {
+        if (old ^ self.eflags).intersects(Flags::VM | Flags::TF | Flags::RF | Flags::AC) {
             self.mode_changed();
         }
         if self.eflags.intersects(Flags::IF | Flags::TF | Flags::VIP) {

@@ -5,21 +5,39 @@
 //! the RIP of the *next* instruction, and it may set another. If it returns an exception it must have changed
 //! nothing else; the caller restores RIP to the instruction's own.
 
+pub mod activity;
 mod cache;
 mod control_registers;
 mod cpuid;
+pub mod debug;
+mod descriptor;
+mod descriptor_checks;
+mod descriptor_tables;
+mod far_transfer;
+mod flags_image;
 mod fxsave;
 pub mod interrupt;
+mod interrupt_flag;
+mod iret;
 mod monitor;
 mod msr;
+pub mod port;
 #[cfg(test)]
 mod program_tests;
 mod protection;
 mod random;
+mod segment_load;
 pub mod smm;
+mod stack;
+mod syscall;
+mod task_switch;
 #[cfg(test)]
 mod test_cpu;
+#[cfg(test)]
+mod testing;
 mod tsc;
+mod tss;
+mod vm86;
 pub mod x87;
 mod xsave;
 
@@ -28,16 +46,27 @@ use crate::semantics::{Emitter, Row};
 /// Rows of the opcode table that run in microcode.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     let mut rows = Vec::new();
+    rows.extend(activity::rows());
     rows.extend(cache::rows());
     rows.extend(control_registers::rows());
     rows.extend(cpuid::rows());
+    rows.extend(debug::rows());
+    rows.extend(descriptor_checks::rows());
+    rows.extend(descriptor_tables::rows());
+    rows.extend(far_transfer::rows());
+    rows.extend(flags_image::rows());
     rows.extend(fxsave::rows());
     rows.extend(interrupt::rows());
+    rows.extend(interrupt_flag::rows());
+    rows.extend(iret::rows());
     rows.extend(monitor::rows());
     rows.extend(msr::rows());
+    rows.extend(port::rows());
     rows.extend(protection::rows());
     rows.extend(random::rows());
+    rows.extend(segment_load::rows());
     rows.extend(smm::rows());
+    rows.extend(syscall::rows());
     rows.extend(tsc::rows());
     rows.extend(x87::rows());
     rows.extend(xsave::rows());

@@ -101,6 +101,8 @@ pub struct Events {
     pub smbase: u32,
     /// DR6 bits of a debug trap that is delivered after the current instruction.
     pub pending_debug: u64,
+    /// The instruction just executed entered a handler: no single-step trap follows it.
+    pub no_single_step: bool,
 }
 
 /// General-purpose registers, RIP and RFLAGS.
