@@ -40,6 +40,34 @@ pub fn mul(a: Extended, b: Extended, cw: ControlWord, _: u16) -> Outcome {
 pub fn div(a: Extended, b: Extended, cw: ControlWord, _: u16) -> Outcome {
     soft::div(a, b, cw)
 }
+fn into(a: &mut Extended, outcome: Outcome) -> u16 {
+    *a = outcome.value;
+    outcome.status
+}
+/// `a = a + b` with all exceptions masked; the status.
+pub fn add_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, _: u16) -> u16 {
+    into(a, soft::add(*a, *b, cw))
+}
+/// `a = a - b`, as [`add_in_place`].
+pub fn sub_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, _: u16) -> u16 {
+    into(a, soft::sub(*a, *b, cw))
+}
+/// `a = b - a`, as [`add_in_place`].
+pub fn subr_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, _: u16) -> u16 {
+    into(a, soft::sub(*b, *a, cw))
+}
+/// `a = a * b`, as [`add_in_place`].
+pub fn mul_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, _: u16) -> u16 {
+    into(a, soft::mul(*a, *b, cw))
+}
+/// `a = a / b`, as [`add_in_place`].
+pub fn div_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, _: u16) -> u16 {
+    into(a, soft::div(*a, *b, cw))
+}
+/// `a = b / a`, as [`add_in_place`].
+pub fn divr_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, _: u16) -> u16 {
+    into(a, soft::div(*b, *a, cw))
+}
 /// Square root.
 pub fn sqrt(a: Extended, cw: ControlWord, _: u16) -> Outcome {
     soft::sqrt(a, cw)
