@@ -6,7 +6,7 @@ use crate::{
     cpu::Cpu,
     engine::request,
     memory::MemoryEvent,
-    microcode::{interrupt, smm},
+    microcode::{activity, interrupt, smm},
     state::Activity,
 };
 
@@ -23,13 +23,13 @@ impl Cpu {
             self.signal.clear(request::STOP);
             return Some(Stop::Requested);
         }
-        if self.signal.take(request::INIT) != 0 {
-            interrupt::init(self);
+        if !self.events.in_smm && self.signal.take(request::INIT) != 0 {
+            activity::init(self);
         }
         if self.events.activity == Activity::WaitForStartup {
             if self.signal.take(request::STARTUP) != 0 {
                 let vector = self.signal.startup_vector();
-                interrupt::startup(self, vector);
+                activity::startup(self, vector);
             }
             return None;
         }
@@ -46,7 +46,7 @@ impl Cpu {
     fn serve_interrupts(&mut self, requests: u32) {
         if requests & request::SMI != 0 && !self.events.in_smm {
             self.signal.clear(request::SMI);
-            return smm::enter(self);
+            return smm::enter_smm(self);
         }
         if requests & request::NMI != 0 && !self.events.nmi_blocked {
             self.signal.clear(request::NMI);

@@ -5,7 +5,7 @@ use crate::{
     arch::{Exception, Flags},
     cpu::{Cpu, TraceView, slot},
     engine::request,
-    microcode::interrupt,
+    microcode::{debug, interrupt},
     state::Activity,
 };
 use std::sync::atomic::Ordering;
@@ -56,7 +56,7 @@ impl Cpu {
         if code == handlers::RAISED {
             self.deliver_raised();
         } else if self.events.pending_debug != 0 {
-            interrupt::debug_trap_after(self, false);
+            debug::debug_trap_after(self, false);
         }
     }
 
@@ -69,15 +69,15 @@ impl Cpu {
         code
     }
 
-    /// Something wants to see every instruction: breakpoints, a trace.
+    /// A trace wants to see every instruction. (For TF, RF and breakpoints the mode says so.)
     fn needs_single_steps(&self) -> bool {
-        interrupt::has_execution_breakpoints(self) || self.trace.as_ref().is_some_and(|trace| trace.wants_execution())
+        self.trace.as_ref().is_some_and(|trace| trace.wants_execution())
     }
 
     /// One instruction, with everything that can happen before and after it. SDM vol. 3, 6.9.
     fn run_one(&mut self) {
         let (shadow, single_step) = (self.events.shadow, self.eflags.contains(Flags::TF));
-        if let Some(exception) = interrupt::instruction_breakpoint(self) {
+        if let Some(exception) = debug::instruction_breakpoint(self) {
             return self.deliver(exception);
         }
         let found = match self.look_up_in(self.mode.stepping()) {
@@ -92,11 +92,10 @@ impl Cpu {
             // Whatever the shadow held back is due now.
             self.signal.poll_again_if_waiting();
         }
-        self.eflags.remove(Flags::RF);
         if code == handlers::RAISED {
             self.deliver_raised();
         } else if single_step || self.events.pending_debug != 0 {
-            interrupt::debug_trap_after(self, single_step);
+            debug::debug_trap_after(self, single_step);
         }
     }
 
@@ -134,7 +133,9 @@ impl Cpu {
     }
 
     fn deliver(&mut self, exception: Exception) {
-        if exception != Exception::Restart {
+        if exception == Exception::Restart {
+            debug::instruction_restarted(self);
+        } else {
             interrupt::deliver_exception(self, exception);
         }
     }

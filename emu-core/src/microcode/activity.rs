@@ -24,14 +24,15 @@ fn hlt(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
 pub fn init(cpu: &mut Cpu) {
     let old = cpu.save_state();
     let reset = CpuState::reset(cpu.model.signature());
-    let bootstrap = cpu.io.apic_msr_read(cpu.id, msr::IA32_APIC_BASE).is_none_or(|base| base & APIC_BASE_BSP != 0);
+    let bootstrap =
+        cpu.io.apic_msr_read(cpu.id, msr::IA32_APIC_BASE).is_none_or(|base| base & APIC_BASE_BSP != 0);
     let activity = if bootstrap { Activity::Active } else { Activity::WaitForStartup };
     let caching = Cr0::CD | Cr0::NW;
     let state = CpuState {
         general: General { ..reset.general },
         segments: reset.segments,
         control: Control {
-            cr0: reset.control.cr0 - caching | old.control.cr0 & caching,
+            cr0: (reset.control.cr0 - caching) | (old.control.cr0 & caching),
             xcr0: old.control.xcr0,
             pkru: old.control.pkru,
             ..reset.control
@@ -72,7 +73,10 @@ mod tests {
         cpu.regs[slot::RAX] = 5;
         cpu.x87.fcw = 0x37F;
         init(&mut cpu);
-        assert_eq!((cpu.events.activity, cpu.regs[slot::RAX], cpu.x87.fcw), (Activity::WaitForStartup, 0, 0x37F));
+        assert_eq!(
+            (cpu.events.activity, cpu.regs[slot::RAX], cpu.x87.fcw),
+            (Activity::WaitForStartup, 0, 0x37F)
+        );
         startup(&mut cpu, 0x9A);
         assert_eq!(cpu.events.activity, Activity::Active);
         assert_eq!((cpu.seg(Seg::Cs).selector, cpu.seg(Seg::Cs).base, cpu.rip), (0x9A00, 0x9_A000, 0));

@@ -130,11 +130,12 @@ pub fn instruction_breakpoint(cpu: &mut Cpu) -> Option<Exception> {
     (hits != 0).then_some(Exception::Debug(hits))
 }
 
-/// To be called when a single-stepped instruction has ended with [`Exception::Restart`]: its breakpoint is not
-/// reported again for the iterations left.
+/// To be called when an instruction has ended with [`Exception::Restart`]: its breakpoint is not reported again
+/// for the iterations left.
 pub fn instruction_restarted(cpu: &mut Cpu) {
-    cpu.eflags.insert(Flags::RF);
-    cpu.mode_changed();
+    if cpu.has_execution_breakpoints() {
+        cpu.eflags.insert(Flags::RF);
+    }
 }
 
 /// To be called after every completed instruction that was single-stepped, or that left
@@ -253,7 +254,11 @@ mod tests {
     #[rstest]
     #[case::alias(false, 4, Ok(()))]
     #[case::undefined(true, 5, Err(Exception::UD))]
-    fn dr4_and_dr5_depend_on_cr4(#[case] de: bool, #[case] number: u8, #[case] expected: Result<(), Exception>) {
+    fn dr4_and_dr5_depend_on_cr4(
+        #[case] de: bool,
+        #[case] number: u8,
+        #[case] expected: Result<(), Exception>,
+    ) {
         let mut cpu = protected(0);
         cpu.control.cr4.set(Cr4::DE, de);
         assert_eq!(set_dr(&mut cpu, number, 0), expected);

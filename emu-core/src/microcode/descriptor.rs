@@ -130,7 +130,13 @@ impl Descriptor {
 
     /// What a segment register holds after loading this code or data segment by `selector`.
     pub const fn segment(&self, selector: u16) -> Segment {
-        Segment { selector, attr: self.attr() | attr::ACCESSED, limit: self.limit(), base: self.base(), unusable: false }
+        Segment {
+            selector,
+            attr: self.attr() | attr::ACCESSED,
+            limit: self.limit(),
+            base: self.base(),
+            unusable: false,
+        }
     }
 
     /// What LDTR or TR holds. `upper` is the second half of a long-mode descriptor, else 0.

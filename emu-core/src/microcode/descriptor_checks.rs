@@ -134,7 +134,11 @@ mod tests {
     #[case::hidden(3, KERNEL_DS, None)]
     #[case::null(0, 0, None)]
     #[case::tss(0, TSS_SELECTOR, Some((0x0000_8B00, 0x67)))]
-    fn lar_and_lsl_answer_or_clear_zf(#[case] level: u8, #[case] selector: u16, #[case] expected: Option<(u64, u64)>) {
+    fn lar_and_lsl_answer_or_clear_zf(
+        #[case] level: u8,
+        #[case] selector: u16,
+        #[case] expected: Option<(u64, u64)>,
+    ) {
         let mut cpu = protected(level);
         cpu.regs[slot::RCX] = selector.into();
         cpu.regs[slot::RAX] = 0x1111;

@@ -141,8 +141,10 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         microcode_form(Code::Sidt_m1664, |cpu, i| sidt(cpu, i, 10)),
         microcode(Mnemonic::Lldt, lldt).with(Attr::PROTECTED | Attr::CPL0),
         microcode(Mnemonic::Ltr, ltr).with(Attr::PROTECTED | Attr::CPL0),
-        microcode(Mnemonic::Sldt, |cpu, i| store_selector(cpu, i, cpu.segments.ldtr.selector)).with(Attr::PROTECTED),
-        microcode(Mnemonic::Str, |cpu, i| store_selector(cpu, i, cpu.segments.tr.selector)).with(Attr::PROTECTED),
+        microcode(Mnemonic::Sldt, |cpu, i| store_selector(cpu, i, cpu.segments.ldtr.selector))
+            .with(Attr::PROTECTED),
+        microcode(Mnemonic::Str, |cpu, i| store_selector(cpu, i, cpu.segments.tr.selector))
+            .with(Attr::PROTECTED),
     ]
 }
 

@@ -19,14 +19,14 @@ fn iret(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
     if cpu.mode.is_vm86() {
         from_vm86(cpu, w)?;
     } else if cpu.mode.is_real_or_vm86() {
-        real(cpu, w)?;
+        in_real_mode(cpu, w)?;
     } else if cpu.eflags.contains(Flags::NT) {
         if cpu.mode.is_long() {
             return Err(Exception::GP0);
         }
         task_switch::return_to_previous(cpu)?;
     } else {
-        protected(cpu, w)?;
+        in_protected_mode(cpu, w)?;
     }
     if cpu.events.nmi_blocked {
         cpu.events.nmi_blocked = false;
@@ -49,7 +49,7 @@ fn loadable(cpu: &Cpu, w: Width) -> Flags {
     flags_image::loadable(cpu, w) | rf
 }
 
-fn real(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
+fn in_real_mode(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
     let mut stack = Stack::current(cpu);
     let (ip, cs, image) = pop_frame(cpu, &mut stack, w)?;
     let target = Target::real_or_vm86(cpu, cs, ip)?;
@@ -80,7 +80,7 @@ fn from_vm86(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
     Ok(())
 }
 
-fn protected(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
+fn in_protected_mode(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
     let mut stack = Stack::current(cpu);
     let (rip, cs, image) = pop_frame(cpu, &mut stack, w)?;
     if image.contains(Flags::VM) && cpu.cpl == 0 && w == Width::W32 && !cpu.mode.is_long() {

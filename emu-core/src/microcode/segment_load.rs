@@ -241,7 +241,11 @@ mod tests {
     #[case::absent_data(Seg::Es, ABSENT_DS, Err(Exception::np(ABSENT_DS)))]
     #[case::absent_stack(Seg::Ss, ABSENT_DS, Err(Exception::ss(ABSENT_DS)))]
     #[case::tss(Seg::Es, TSS_SELECTOR, Err(Exception::gp(TSS_SELECTOR)))]
-    fn a_load_at_cpl_0_is_checked(#[case] seg: Seg, #[case] selector: u16, #[case] expected: Result<(), Exception>) {
+    fn a_load_at_cpl_0_is_checked(
+        #[case] seg: Seg,
+        #[case] selector: u16,
+        #[case] expected: Result<(), Exception>,
+    ) {
         let mut cpu = protected(0);
         assert_eq!(load(&mut cpu, seg, selector), expected);
         if expected.is_ok() {
@@ -272,7 +276,8 @@ mod tests {
         let mut cpu = protected(0);
         cpu.regs[slot::RSP] = 0x8000;
         put_u64(&cpu, 0x8000, KERNEL_DS.into());
-        let insn = Insn { kind: [Kind::Segment, Kind::None, Kind::None, Kind::None], reg: [2, 0, 0, 0], ..insn() };
+        let insn =
+            Insn { kind: [Kind::Segment, Kind::None, Kind::None, Kind::None], reg: [2, 0, 0, 0], ..insn() };
         pop(&mut cpu, &insn, Width::W32).unwrap();
         assert_eq!(cpu.regs[slot::RSP], 0x8004);
         assert!(cpu.events.shadow && cpu.events.shadow_from_mov_ss);

@@ -19,7 +19,6 @@ use iced_x86::Mnemonic;
 const AREA: u64 = 0x8000;
 /// The save area's offsets.
 mod at {
-    #![expect(missing_docs, reason = "the manual's names")]
     pub const ES: u64 = 0x7E00;
     pub const GDTR: u64 = 0x7E60;
     pub const LDTR: u64 = 0x7E70;
@@ -171,7 +170,8 @@ fn rsm(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
         return Err(Exception::UD);
     }
     let area = Area::of(cpu);
-    let [cr0, cr3, cr4, efer] = [at::CR0, at::CR3, at::CR4, at::EFER].map(|offset| area.read(cpu, offset, W64));
+    let [cr0, cr3, cr4, efer] =
+        [at::CR0, at::CR3, at::CR4, at::EFER].map(|offset| area.read(cpu, offset, W64));
     if !is_possible(cr0, cr4, efer) {
         cpu.events.activity = Activity::Shutdown;
         cpu.io.shutdown(cpu.id);

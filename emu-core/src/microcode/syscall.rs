@@ -83,7 +83,8 @@ fn sysenter_cs(cpu: &Cpu) -> Result<u16, Exception> {
 
 fn sysenter(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     let cs = sysenter_cs(cpu)?;
-    let (size, mask) = if cpu.mode.is_long() { (Size::Code64, u64::MAX) } else { (Size::Code32, 0xFFFF_FFFF) };
+    let (size, mask) =
+        if cpu.mode.is_long() { (Size::Code64, u64::MAX) } else { (Size::Code32, 0xFFFF_FFFF) };
     cpu.eflags.remove(Flags::VM | Flags::IF | Flags::RF);
     enter(cpu, cs, (cs & !3).wrapping_add(8), 0, size);
     cpu.regs[slot::RSP] = cpu.msrs.sysenter_esp & mask;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     arch::{Cr0, Cr4, Exception, Flags, Seg, Segment, Width, attr, system_type, vector},
-    cpu::{Cpu, slot},
+    cpu::Cpu,
     mmu::Privilege,
 };
 
@@ -75,7 +75,12 @@ const fn selector_count(layout: &Layout) -> usize {
 }
 
 /// JMP or CALL of the TSS `descriptor`, found at `selector`.
-pub fn direct(cpu: &mut Cpu, descriptor: &Descriptor, selector: u16, reason: Reason) -> Result<(), Exception> {
+pub fn direct(
+    cpu: &mut Cpu,
+    descriptor: &Descriptor,
+    selector: u16,
+    reason: Reason,
+) -> Result<(), Exception> {
     if descriptor.dpl() < cpu.cpl.max(rpl(selector)) {
         return Err(Exception::gp(selector));
     }
@@ -346,7 +351,7 @@ fn push_error(cpu: &mut Cpu, image: &Image, error: Option<u32>) -> Result<(), Ex
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::microcode::testing::*;
+    use crate::{cpu::slot, microcode::testing::*};
 
     const NEW: u16 = 0x60;
     const NEW_TSS: u64 = 0x6000;
@@ -372,7 +377,10 @@ mod tests {
         cpu.regs[slot::RAX] = 0x5555;
         switch(&mut cpu, NEW, Reason::Call).unwrap();
 
-        assert_eq!((cpu.rip, cpu.cpl, cpu.regs[slot::RAX], cpu.regs[slot::RSP]), (0x2000, 0, 0xAAAA_AAAA, 0x7000));
+        assert_eq!(
+            (cpu.rip, cpu.cpl, cpu.regs[slot::RAX], cpu.regs[slot::RSP]),
+            (0x2000, 0, 0xAAAA_AAAA, 0x7000)
+        );
         assert!(cpu.rflags().contains(Flags::NT) && cpu.control.cr0.contains(Cr0::TS));
         assert_eq!((cpu.segments.tr.selector, get_u32(&cpu, NEW_TSS) as u16), (NEW, TSS_SELECTOR));
         assert_eq!((get_u32(&cpu, TSS + 0x20), get_u32(&cpu, TSS + 0x28)), (0x1234, 0x5555));

@@ -68,7 +68,13 @@ impl CpuIo for Machine {
 
 fn blank(id: usize) -> Box<Cpu> {
     let memory = Arc::new(PhysicalMemory::new(GuestMemory::new(1 << 20).expect("1 MiB can be reserved")));
-    Cpu::new(id, Arc::new(CpuModel::default()), memory, Arc::new(VcpuSignal::default()), Arc::new(Machine))
+    Cpu::new(
+        id,
+        Arc::new(CpuModel::named("max").expect("there is such a model")),
+        memory,
+        Arc::new(VcpuSignal::default()),
+        Arc::new(Machine),
+    )
 }
 
 /// vCPU `id` after reset.

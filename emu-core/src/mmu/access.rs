@@ -137,7 +137,7 @@ impl Cpu {
     /// before any of it is read.
     pub fn read_bytes(&mut self, linear: u64, buffer: &mut [u8], privilege: Privilege) -> Result<(), Exception> {
         let split = (0x1000 - (linear & 0xFFF) as usize).min(buffer.len());
-        let second = self.wrap_linear(linear.wrapping_add(split as u64));
+        let second = self.wrap_linear(linear.wrapping_add(split as u64), privilege);
         let first_at = self.physical(linear, Access::Read, privilege)?;
         let second_at = if split < buffer.len() { self.physical(second, Access::Read, privilege)? } else { 0 };
         self.watch_access(linear, buffer.len() as u64, false);
@@ -150,7 +150,7 @@ impl Cpu {
     /// Stores `bytes` (at most two pages) at `linear`. All of it is checked before any of it is written.
     pub fn write_bytes(&mut self, linear: u64, bytes: &[u8], privilege: Privilege) -> Result<(), Exception> {
         let split = (0x1000 - (linear & 0xFFF) as usize).min(bytes.len());
-        let second = self.wrap_linear(linear.wrapping_add(split as u64));
+        let second = self.wrap_linear(linear.wrapping_add(split as u64), privilege);
         let first_at = self.physical(linear, Access::Write, privilege)?;
         let second_at = if split < bytes.len() { self.physical(second, Access::Write, privilege)? } else { 0 };
         self.watch_access(linear, bytes.len() as u64, true);
@@ -164,15 +164,17 @@ impl Cpu {
     /// several parts.
     pub fn probe_write(&mut self, linear: u64, len: u64, privilege: Privilege) -> Result<(), Exception> {
         self.physical(linear, Access::Write, privilege)?;
-        let last = self.wrap_linear(linear.wrapping_add(len.max(1) - 1));
+        let last = self.wrap_linear(linear.wrapping_add(len.max(1) - 1), privilege);
         if last >> 12 != linear >> 12 {
             self.physical(last, Access::Write, privilege)?;
         }
         Ok(())
     }
 
-    fn wrap_linear(&self, linear: u64) -> u64 {
-        linear & self.linear_mask
+    /// Where an access that runs past the last linear address goes on. System structures of long mode have
+    /// 64-bit addresses in compatibility mode too.
+    fn wrap_linear(&self, linear: u64, privilege: Privilege) -> u64 {
+        if privilege == Privilege::System && self.mode.is_long() { linear } else { linear & self.linear_mask }
     }
 
     /// Loads `w` from `seg:offset`.

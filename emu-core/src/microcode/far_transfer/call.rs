@@ -55,7 +55,9 @@ fn system(cpu: &mut Cpu, selector: u16, descriptor: &Descriptor) -> Result<(), E
     match descriptor.system_type() {
         Some(system_type::CALL_GATE32) => {}
         Some(system_type::CALL_GATE16) if !long => {}
-        Some(system_type::TASK_GATE) if !long => return task_switch::gate(cpu, descriptor, selector, Reason::Call),
+        Some(system_type::TASK_GATE) if !long => {
+            return task_switch::gate(cpu, descriptor, selector, Reason::Call);
+        }
         Some(system_type::TSS16 | system_type::TSS32) if !long => {
             return task_switch::direct(cpu, descriptor, selector, Reason::Call);
         }
@@ -167,7 +169,10 @@ mod tests {
         set_gate(&cpu, 12, KERNEL_CS, 0, 0);
         let raw = get_u64(&cpu, GDT + u64::from(GATE));
         put_u64(&cpu, GDT + u64::from(GATE), raw & !(3 << 45));
-        assert_eq!(call(&mut cpu, Pointer { selector: GATE, offset: 0 }, Width::W32), Err(Exception::gp(GATE)));
+        assert_eq!(
+            call(&mut cpu, Pointer { selector: GATE, offset: 0 }, Width::W32),
+            Err(Exception::gp(GATE))
+        );
     }
 
     #[test]

@@ -38,7 +38,9 @@ fn system(cpu: &mut Cpu, selector: u16, descriptor: &Descriptor) -> Result<(), E
     match descriptor.system_type() {
         Some(system_type::CALL_GATE32) => {}
         Some(system_type::CALL_GATE16) if !long => {}
-        Some(system_type::TASK_GATE) if !long => return task_switch::gate(cpu, descriptor, selector, Reason::Jump),
+        Some(system_type::TASK_GATE) if !long => {
+            return task_switch::gate(cpu, descriptor, selector, Reason::Jump);
+        }
         Some(system_type::TSS16 | system_type::TSS32) if !long => {
             return task_switch::direct(cpu, descriptor, selector, Reason::Jump);
         }

@@ -49,7 +49,8 @@ pub fn return_target(cpu: &mut Cpu, selector: u16, offset: u64) -> Result<Target
     }
     let descriptor = fetch(cpu, selector, vector::GP)?;
     let level = rpl(selector);
-    let level_fits = if descriptor.is_conforming() { descriptor.dpl() <= level } else { descriptor.dpl() == level };
+    let level_fits =
+        if descriptor.is_conforming() { descriptor.dpl() <= level } else { descriptor.dpl() == level };
     let allowed = descriptor.is_code() && level >= cpu.cpl && level_fits;
     if !allowed || is_reserved_in_long_mode(cpu, &descriptor) {
         return Err(Exception::gp(selector));
@@ -63,7 +64,8 @@ pub fn return_target(cpu: &mut Cpu, selector: u16, offset: u64) -> Result<Target
 /// Checks the SS popped by a return to `target`. It may be null if 64-bit code below CPL 3 continues.
 pub fn outer_stack(cpu: &mut Cpu, selector: u16, target: &Target) -> Result<Segment, Exception> {
     if is_null(selector) {
-        let allowed = cpu.mode.is_long() && target.is_code64() && target.level() < 3 && rpl(selector) == target.level();
+        let allowed =
+            cpu.mode.is_long() && target.is_code64() && target.level() < 3 && rpl(selector) == target.level();
         return if allowed { Ok(null_segment(selector, target.level())) } else { Err(Exception::GP0) };
     }
     let descriptor = fetch(cpu, selector, vector::GP)?;

@@ -20,7 +20,8 @@ use crate::{
 pub(super) fn deliver(cpu: &mut Cpu, event: &Event) -> Result<(), Exception> {
     let gate = open(cpu, event)?;
     if gate.kind == system_type::TASK_GATE {
-        let reason = Reason::Interrupt { saved_flags: event.saved_flags(cpu), error: event.error, ext: event.ext() };
+        let reason =
+            Reason::Interrupt { saved_flags: event.saved_flags(cpu), error: event.error, ext: event.ext() };
         return task_switch::switch(cpu, gate.selector, reason);
     }
     let selector = gate.selector;
@@ -40,7 +41,11 @@ pub(super) fn deliver(cpu: &mut Cpu, event: &Event) -> Result<(), Exception> {
         return Err(Exception::gp(selector));
     }
     let flags = event.saved_flags(cpu);
-    if inner { to_inner_level(cpu, event, &gate, &code, flags)? } else { to_same_level(cpu, event, &gate, &code, flags)? }
+    if inner {
+        to_inner_level(cpu, event, &gate, &code, flags)?;
+    } else {
+        to_same_level(cpu, event, &gate, &code, flags)?;
+    }
     cpu.eflags.remove(Flags::TF | Flags::NT | Flags::RF | Flags::VM);
     if matches!(gate.kind, system_type::INTERRUPT_GATE16 | system_type::INTERRUPT_GATE32) {
         cpu.eflags.remove(Flags::IF);
@@ -77,7 +82,13 @@ fn open(cpu: &mut Cpu, event: &Event) -> Result<Gate, Exception> {
 }
 
 /// FLAGS, CS, IP and the error code, which all handlers find.
-fn push_frame(cpu: &mut Cpu, stack: &mut Stack, w: Width, flags: Flags, error: Option<u32>) -> Result<(), Exception> {
+fn push_frame(
+    cpu: &mut Cpu,
+    stack: &mut Stack,
+    w: Width,
+    flags: Flags,
+    error: Option<u32>,
+) -> Result<(), Exception> {
     for value in [u64::from(flags.bits()), cpu.seg(Seg::Cs).selector.into(), cpu.rip] {
         stack.push(cpu, w, value)?;
     }

@@ -74,7 +74,6 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     ]
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
