@@ -207,3 +207,46 @@ fn portable_functions_are_within_a_unit_of_the_host(#[case] on_host: Two, #[case
 fn of_pair((value, _, status): (Extended, Option<Extended>, u16)) -> Outcome {
     Outcome { value, status }
 }
+
+type InPlace = fn(&mut Extended, &Extended, ControlWord, u16) -> u16;
+
+#[rstest::rstest]
+#[case::add(host::add_in_place, portable::add_in_place)]
+#[case::sub(host::sub_in_place, portable::sub_in_place)]
+#[case::subr(host::subr_in_place, portable::subr_in_place)]
+#[case::mul(host::mul_in_place, portable::mul_in_place)]
+#[case::div(host::div_in_place, portable::div_in_place)]
+#[case::divr(host::divr_in_place, portable::divr_in_place)]
+fn operations_in_place_agree(#[case] on_host: InPlace, #[case] in_integers: InPlace) {
+    let mut operands = Operands::new(5);
+    for _ in 0..ROUNDS / 10 {
+        let (a, b) = (operands.value(), operands.value());
+        let cw = ControlWord(operands.control().0 | 0x3F);
+
+        let (mut on_host_value, mut in_integers_value) = (a, a);
+        let expected = on_host(&mut on_host_value, &b, cw, 0);
+        let found = in_integers(&mut in_integers_value, &b, cw, 0);
+
+        let expected = visible(Outcome { value: on_host_value, status: expected }, cw, status::C1);
+        let found = visible(Outcome { value: in_integers_value, status: found }, cw, status::C1);
+        assert_eq!(found, expected, "{a:x?} {b:x?} {cw:x?}");
+    }
+}
+
+#[test]
+fn flags_the_guest_has_set_already_do_not_hide_new_ones() {
+    let mut operands = Operands::new(6);
+    for _ in 0..ROUNDS / 10 {
+        let (a, b) = (operands.value(), operands.value());
+        let cw = ControlWord(operands.control().0 | 0x3F);
+        let held = operands.bits() as u16 & status::EXCEPTIONS;
+
+        let clear = host::add(a, b, cw, 0);
+        let merged = host::add(a, b, cw, held);
+
+        assert_eq!(
+            (merged.value, (merged.status | held) & status::EXCEPTIONS),
+            (clear.value, (clear.status | held) & status::EXCEPTIONS)
+        );
+    }
+}
