@@ -131,11 +131,11 @@ fn the_hosts_state_is_left_as_compiled_code_expects_it() {
     host::mul(tiny, tiny, ControlWord(0xF40), 0);
     host::add(one, tiny, ControlWord(0x27F), 0);
 
-    let control: u16;
-    // SAFETY: stores the control word to the stack slot and pops it.
+    let mut control = 0u16;
+    // SAFETY: stores two bytes to `control`.
     unsafe {
-        std::arch::asm!("sub rsp, 16", "fnstcw [rsp]", "mov {c:x}, [rsp]", "add rsp, 16", c = out(reg) control)
-    };
+        std::arch::asm!("fnstcw [{at}]", at = in(reg) &raw mut control, options(nostack, preserves_flags));
+    }
     assert_eq!(control, 0x37F);
 }
 

@@ -151,7 +151,7 @@ fn random_state(operands: &mut Operands) -> X87 {
     // Flags that are masked only: the instruction must be able to begin.
     x87.fsw = operands.bits() as u16 & (x87.fcw & 0x3F | 0x40 | C0 | C1 | C2 | C3);
     x87.top = operands.bits() as u8 & 7;
-    x87.valid = if operands.bits() % 4 == 0 {
+    x87.valid = if operands.bits().is_multiple_of(4) {
         operands.bits() as u8
     } else {
         operands.pick([0x7F, 0xFF, 0xFE]) as u8
