@@ -16,6 +16,8 @@ pub mod interrupt;
 mod interrupt_flag;
 mod iret;
 pub mod port;
+#[cfg(test)]
+mod programs;
 mod segment_load;
 pub mod smm;
 mod stack;
