@@ -1,5 +1,5 @@
-//! isa-debug-exit as QEMU has it: a write of `v` asks the machine to stop with status `v << 1 | 1`, which is
-//! never 0, so that a test guest's success cannot be confused with a normal power-off.
+//! isa-debug-exit as QEMU has it: a write of `v` asks the machine to stop. The process then ends with status
+//! `v << 1 | 1`, which is never 0, so that a test guest's success cannot be confused with a normal power-off.
 
 use emu_core::bus::{Device, IoError, IoResult, PortIo, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Ports the device takes, usually from 0xF4.
 pub const PORTS: u16 = 4;
 
-/// Asks the machine to stop with a status.
+/// Asks the machine to stop, with the value that the guest wrote.
 pub type ExitRequest = Box<dyn Fn(u32) + Send + Sync>;
 
 /// The debug exit port. One region of [`PORTS`] ports, usually at 0xF4.
@@ -20,7 +20,7 @@ pub struct DebugExit {
 pub struct DebugExitState {}
 
 impl DebugExit {
-    /// A port that passes the status on to `request`.
+    /// A port that passes the value on to `request`.
     pub fn new(request: ExitRequest) -> Self {
         DebugExit { request }
     }
@@ -48,7 +48,7 @@ impl PortIo for DebugExit {
             2 => value & 0xFFFF,
             _ => value,
         };
-        (self.request)(value << 1 | 1);
+        (self.request)(value);
         Ok(())
     }
 }
@@ -79,17 +79,16 @@ mod tests {
     use std::sync::Arc;
 
     #[rstest]
-    #[case::success(1, 0, 1)]
-    #[case::qemu_convention(1, 0x10, 0x21)]
-    #[case::byte_only(1, 0x1_10, 0x21)]
-    #[case::word(2, 0x100, 0x201)]
-    #[case::dword(4, 0x8000_0001, 3)]
-    fn a_write_asks_for_its_status(#[case] size: u8, #[case] value: u32, #[case] status: u32) {
+    #[case::success(1, 0, 0)]
+    #[case::byte_only(1, 0x1_10, 0x10)]
+    #[case::word(2, 0x5_0100, 0x100)]
+    #[case::dword(4, 0x8000_0001, 0x8000_0001)]
+    fn a_write_asks_with_its_value(#[case] size: u8, #[case] written: u32, #[case] value: u32) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let sink = asked.clone();
-        let mut port = DebugExit::new(Box::new(move |status| sink.lock().push(status)));
-        port.port_write(0, 0, size, value).unwrap();
-        assert_eq!(*asked.lock(), [status]);
+        let mut port = DebugExit::new(Box::new(move |value| sink.lock().push(value)));
+        port.port_write(0, 0, size, written).unwrap();
+        assert_eq!(*asked.lock(), [value]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod acpi;
 pub mod apic;
 pub mod debug_exit;
 pub mod debugcon;
+pub mod ferr;
 pub mod hpet;
 pub mod i8042;
 pub mod i8254;

@@ -1,5 +1,5 @@
 //! emu, the product: configuration, command line, the host's side of the console, the embedded guest, and
-//! obtaining real ones.
+//! obtaining real ones; and the machine that runs them.
 //!
 //! The binary is a thin shell over [`cli::main`]. `xtask` uses [`guests`].
 
@@ -10,3 +10,4 @@ pub mod embedded;
 pub mod exit;
 pub mod guests;
 pub mod logger;
+mod machine;

@@ -41,11 +41,18 @@ pub fn prepare(
     layout: &MachineLayout,
 ) -> Result<BootState, BootError> {
     let kernel = boot::Kernel::parse(image.kernel)?;
+    let (map, rsdp) = write_tables(memory, layout)?;
+    boot::load(&kernel, image, memory, layout, (&map, rsdp))
+}
+
+/// Writes the tables of the machine `layout` into `memory`, for a guest that is started by other means. The map of
+/// what is left and the address of the RSDP are returned.
+pub fn write_tables(memory: &GuestMemory, layout: &MachineLayout) -> Result<(MemoryMap, u64), BootError> {
     let mut map = MemoryMap::new(memory, layout);
     let acpi = place_acpi(&map, memory, layout)?;
     map.mark(&acpi.nvs(), RangeKind::AcpiNvs);
     map.mark(&acpi.reclaimable(), RangeKind::AcpiReclaim);
     let rsdp = bios_area::write(memory, layout, &acpi)?;
     memory.write(acpi.base(), acpi.bytes())?;
-    boot::load(&kernel, image, memory, layout, (&map, rsdp))
+    Ok((map, rsdp))
 }

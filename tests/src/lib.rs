@@ -1,1 +1,10 @@
-//! placeholder
+//! What whole-guest tests are made of: a runner that starts the emulator and talks to a guest ([`session`],
+//! [`emulator`]), small guests of our own ([`images`]), and the text corpus of instruction cases ([`corpus`]).
+//!
+//! A session's methods panic, with everything the guest said, when the guest does not do what the test waits for:
+//! they are assertions.
+
+pub mod corpus;
+pub mod emulator;
+pub mod images;
+pub mod session;

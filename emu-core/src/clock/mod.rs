@@ -16,7 +16,12 @@ pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Converts `nanos` to ticks of a counter that runs at `hertz`, rounding down, without overflow for any
 /// machine age.
+#[inline]
 pub fn nanos_to_ticks(nanos: u64, hertz: u64) -> u64 {
+    if hertz.is_multiple_of(NANOS_PER_SECOND) {
+        // The time-stamp counter is one of these, and is read often.
+        return nanos.wrapping_mul(hertz / NANOS_PER_SECOND);
+    }
     (u128::from(nanos) * u128::from(hertz) / u128::from(NANOS_PER_SECOND)) as u64
 }
 

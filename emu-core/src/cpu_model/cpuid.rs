@@ -12,8 +12,6 @@ use crate::arch::{Cr4, Xcr0};
 pub struct CpuidContext {
     /// APIC ID of the vCPU.
     pub apic_id: u32,
-    /// Number of vCPUs in the machine.
-    pub cpus: u32,
     /// IA32_APIC_BASE.EN.
     pub apic_enabled: bool,
     /// CR4.
@@ -88,11 +86,11 @@ impl CpuModel {
             1 => self.leaf_1(context),
             // Caches are in leaf 4; prefetching is of 64 bytes.
             2 => [0x00F0_FF01, 0, 0, 0],
-            4 => cache_leaf(subleaf, context.cpus),
+            4 => cache_leaf(subleaf, self.cpus()),
             // Smallest and largest monitor line; MWAIT's extension that breaks on masked interrupts; C1.
             5 if self.has(Feature::Monitor) => [LINE, LINE, 3, 0x10],
             7 if subleaf == 0 && context.cr4.contains(Cr4::PKE) => [0, 0, 1 << 4, 0],
-            0xB => topology_leaf(subleaf, context),
+            0xB => topology_leaf(subleaf, self.cpus(), context.apic_id),
             0xD if self.has(Feature::Xsave) => self.xsave_leaf(subleaf, context),
             0x15 => [1, TSC_RATIO, CRYSTAL_HERTZ as u32, 0],
             0x16 => [
@@ -128,8 +126,8 @@ impl CpuModel {
 
     fn leaf_1(&self, context: &CpuidContext) -> [u32; 4] {
         let clflush = if self.has(Feature::Clflush) { LINE / 8 } else { 0 };
-        let several = u32::from(context.cpus > 1);
-        let ids = context.cpus.next_power_of_two().min(255);
+        let several = u32::from(self.cpus() > 1);
+        let ids = self.cpus().next_power_of_two().min(255);
         let osxsave = u32::from(context.cr4.contains(Cr4::OSXSAVE));
         [self.signature(), clflush << 8 | ids << 16 | context.apic_id << 24, osxsave << 27, several << 28]
     }
@@ -203,13 +201,13 @@ fn cache_leaf(subleaf: u32, cpus: u32) -> [u32; 4] {
     [eax, (cache.ways - 1) << 22 | (LINE - 1), cache.sets - 1, if cache.level == 3 { 2 } else { 0 }]
 }
 
-fn topology_leaf(subleaf: u32, context: &CpuidContext) -> [u32; 4] {
-    let id_bits = context.cpus.next_power_of_two().trailing_zeros();
+fn topology_leaf(subleaf: u32, cpus: u32, id: u32) -> [u32; 4] {
+    let id_bits = cpus.next_power_of_two().trailing_zeros();
     let level = subleaf & 0xFF;
     match subleaf {
-        0 => [0, 1, 1 << 8 | level, context.apic_id],
-        1 => [id_bits, context.cpus, 2 << 8 | level, context.apic_id],
-        _ => [0, 0, level, context.apic_id],
+        0 => [0, 1, 1 << 8 | level, id],
+        1 => [id_bits, cpus, 2 << 8 | level, id],
+        _ => [0, 0, level, id],
     }
 }
 
@@ -218,7 +216,7 @@ mod tests {
     use super::*;
 
     fn context() -> CpuidContext {
-        CpuidContext { apic_id: 2, cpus: 3, apic_enabled: true, cr4: Cr4::empty(), xcr0: Xcr0::X87 }
+        CpuidContext { apic_id: 2, apic_enabled: true, cr4: Cr4::empty(), xcr0: Xcr0::X87 }
     }
 
     fn text(registers: [u32; 4]) -> Vec<u8> {
@@ -260,7 +258,7 @@ mod tests {
 
     #[test]
     fn three_cpus_are_three_cores_of_one_package() {
-        let model = CpuModel::default();
+        let model = CpuModel::default().with_cpus(3);
         assert_eq!(model.cpuid(0xB, 0, &context()), [0, 1, 0x100, 2]);
         assert_eq!(model.cpuid(0xB, 1, &context()), [2, 3, 0x201, 2]);
         assert_eq!(model.cpuid(0xB, 2, &context()), [0, 0, 2, 2]);

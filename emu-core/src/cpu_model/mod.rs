@@ -40,6 +40,7 @@ pub struct CpuModel {
     features: FeatureSet,
     /// Bit n: forms that need iced's `CpuidFeature` number n decode.
     decodes: [u64; 3],
+    cpus: u32,
 }
 
 impl CpuModel {
@@ -60,19 +61,30 @@ impl CpuModel {
         for feature in offered.chain(BASELINE) {
             decodes[feature as usize / 64] |= 1 << (feature as usize % 64);
         }
-        CpuModel { name, features, decodes }
+        CpuModel { name, features, decodes, cpus: 1 }
     }
 
     /// The same model, offering `feature` and what it needs as well.
     pub fn with(mut self, feature: Feature) -> Self {
         self.features.insert(feature);
-        Self::new(self.name, self.features)
+        Self::new(self.name, self.features).with_cpus(self.cpus)
     }
 
     /// The same model without `feature` and what needs it.
     pub fn without(mut self, feature: Feature) -> Self {
         self.features.remove(feature);
-        Self::new(self.name, self.features)
+        Self::new(self.name, self.features).with_cpus(self.cpus)
+    }
+
+    /// The same model in a machine of `cpus` vCPUs: CPUID tells the topology.
+    pub fn with_cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus.max(1);
+        self
+    }
+
+    /// Number of vCPUs in the machine.
+    pub fn cpus(&self) -> u32 {
+        self.cpus
     }
 
     /// Name of the model (features added or removed do not show).
@@ -120,22 +132,13 @@ impl CpuModel {
         rows.fold(0, |bits, row| bits | 1 << row.bit)
     }
 
-    /// Whether this CPU knows the instruction form `code`. Costs a search; the decoder asks once per form.
+    /// Whether this CPU knows the instruction form `code`. Costs a search; the decoder asks once per form. (In
+    /// the space of hints a form that is not known does nothing; that is the decoder's to say.)
     pub fn allows(&self, code: Code) -> bool {
-        // These are in the space of hints: a CPU that does not know them does nothing.
-        let hint = matches!(
-            code,
-            Code::Endbr32
-                | Code::Endbr64
-                | Code::Rdsspd_r32
-                | Code::Rdsspq_r64
-                | Code::Cldemote_m8
-                | Code::Prefetchw_m8
-        );
         let known = |feature: &CpuidFeature| {
             self.decodes[*feature as usize / 64] >> (*feature as usize % 64) & 1 != 0
         };
-        hint || code.cpuid_features().iter().all(known)
+        code.cpuid_features().iter().all(known)
     }
 
     /// What iced-x86's decoder must be told, because bytes mean *another* instruction without the feature.
@@ -158,7 +161,7 @@ impl Default for CpuModel {
 }
 
 /// What every model decodes: what has no CPUID bit.
-const BASELINE: [CpuidFeature; 10] = [
+const BASELINE: [CpuidFeature; 12] = [
     CpuidFeature::INTEL8086,
     CpuidFeature::INTEL186,
     CpuidFeature::INTEL286,
@@ -167,6 +170,9 @@ const BASELINE: [CpuidFeature; 10] = [
     CpuidFeature::CPUID,
     CpuidFeature::MULTIBYTENOP,
     CpuidFeature::PAUSE,
+    // Prefetches are hints: who does not know them does nothing.
+    CpuidFeature::PREFETCHW,
+    CpuidFeature::PREFETCHWT1,
     CpuidFeature::RDPMC,
     CpuidFeature::SMM,
 ];
@@ -186,7 +192,6 @@ mod tests {
     #[case(Code::Wrfsbase_r64, true, true)]
     #[case(Code::Fld_m80fp, true, true)]
     #[case(Code::Fcmovb_st0_sti, true, true)]
-    #[case(Code::Endbr64, true, true)]
     #[case(Code::Prefetchw_m8, true, true)]
     #[case(Code::Nop_rm32, true, true)]
     #[case(Code::Ud2, true, true)]

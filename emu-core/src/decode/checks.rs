@@ -55,21 +55,6 @@ fn is_hint(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, Endbr32 | Endbr64 | Rdsspd | Rdsspq | Cldemote | Prefetchw | Reservednop)
 }
 
-/// What processors without a feature make of its encoding: LZCNT, TZCNT and WBNOINVD are older instructions
-/// with a prefix that those ignore.
-pub fn without_feature(code: Code) -> Option<Code> {
-    Some(match code {
-        Code::Lzcnt_r16_rm16 => Code::Bsr_r16_rm16,
-        Code::Lzcnt_r32_rm32 => Code::Bsr_r32_rm32,
-        Code::Lzcnt_r64_rm64 => Code::Bsr_r64_rm64,
-        Code::Tzcnt_r16_rm16 => Code::Bsf_r16_rm16,
-        Code::Tzcnt_r32_rm32 => Code::Bsf_r32_rm32,
-        Code::Tzcnt_r64_rm64 => Code::Bsf_r64_rm64,
-        Code::Wbnoinvd => Code::Wbinvd,
-        _ => return None,
-    })
-}
-
 /// The exception that `instruction` raises in `mode` before it does anything, by its row's attributes.
 pub fn fault_of(attr: Attr, instruction: &Instruction, mode: Mode) -> Option<Exception> {
     if attr.contains(Attr::PROTECTED) && mode.is_real_or_vm86() {

@@ -5,6 +5,6 @@ mod checks;
 mod insn;
 mod lower;
 
-pub use checks::{Checks, CodeFacts, fault_of, without_feature};
+pub use checks::{Checks, CodeFacts, fault_of};
 pub use insn::{AddressForm, Handler, Insn, Kind, flag};
 pub use lower::lower;

@@ -11,7 +11,7 @@ use crate::{
     memory::CodeMap,
     semantics::{Attr, NO_ROW, Run},
 };
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{Code, Decoder, Instruction, Mnemonic};
 
 /// Longest block, in instructions.
 const MAX_INSNS: usize = 48;
@@ -145,7 +145,7 @@ impl Cpu {
     /// Decodes from `offset` to the end of the block into `scratch`.
     fn decode_page(&mut self, code: &[u8; 4096], offset: usize, mode: Mode) -> Result<End, Exception> {
         self.blocks.scratch.clear();
-        let mut decoder = Decoder::with_ip(mode.bitness(), &code[offset..], offset as u64, DecoderOptions::NONE);
+        let mut decoder = Decoder::with_ip(mode.bitness(), &code[offset..], offset as u64, self.model.decoder_options());
         let mut instruction = Instruction::default();
         let limit = if mode.is_stepping() { 1 } else { MAX_INSNS };
         while self.blocks.scratch.len() < limit {
@@ -180,7 +180,7 @@ impl Cpu {
         let mut more = [0; 4096];
         self.read_code(second & !0xFFF, 0, &mut more);
         bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
-        let mut decoder = Decoder::with_ip(mode.bitness(), &bytes[..here + MAX_BYTES], offset as u64, DecoderOptions::NONE);
+        let mut decoder = Decoder::with_ip(mode.bitness(), &bytes[..here + MAX_BYTES], offset as u64, self.model.decoder_options());
         let instruction = decoder.decode();
         self.blocks.scratch.clear();
         if !self.push(&instruction, &bytes, offset, mode) {
@@ -195,11 +195,7 @@ impl Cpu {
 
     /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.
     fn push(&mut self, instruction: &Instruction, bytes: &[u8], at: usize, mode: Mode) -> bool {
-        let mut instruction = *instruction;
         let model = self.model.clone();
-        if let Some(older) = crate::decode::without_feature(instruction.code()).filter(|_| !model.allows(instruction.code())) {
-            instruction.set_code(older);
-        }
         let template = Insn::blank(handlers::undefined);
         if instruction.is_invalid() {
             let exception = if prefixes(bytes) >= MAX_BYTES { 2 } else { 0 };
@@ -208,7 +204,7 @@ impl Cpu {
             return true;
         }
         let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &model);
-        let fault = if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, &instruction, mode) };
+        let fault = if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, instruction, mode) };
         if let Some(exception) = fault {
             let imm = match exception {
                 Exception::UD => 0,
@@ -219,9 +215,9 @@ impl Cpu {
             self.blocks.scratch.push(i);
             return true;
         }
-        let mut i = lower(&instruction, facts.attr, mode, &template);
+        let mut i = lower(instruction, facts.attr, mode, &template);
         i.row = facts.row;
-        i.handler = specialise::handler(&instruction, &i, mode).unwrap_or_else(|| general_handler(facts.attr, facts.row));
+        i.handler = specialise::handler(instruction, &i, mode).unwrap_or_else(|| general_handler(facts.attr, facts.row));
         self.blocks.scratch.push(i);
         facts.attr.intersects(Attr::ENDS_BLOCK | Attr::BRANCH | Attr::INDIRECT)
     }

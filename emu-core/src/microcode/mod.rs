@@ -6,27 +6,45 @@
 //! nothing else; the caller restores RIP to the instruction's own.
 
 pub mod activity;
+mod bcd;
+mod cache;
+mod control_registers;
+mod cpuid;
 pub mod debug;
 mod descriptor;
 mod descriptor_checks;
 mod descriptor_tables;
+mod exchange_pair;
 mod far_transfer;
 mod flags_image;
+mod fxsave;
 pub mod interrupt;
 mod interrupt_flag;
 mod iret;
+mod monitor;
+mod msr;
 pub mod port;
 #[cfg(test)]
+mod program_tests;
+#[cfg(test)]
 mod programs;
+mod protection;
+mod random;
 mod segment_load;
 pub mod smm;
 mod stack;
+mod string;
 mod syscall;
 mod task_switch;
 #[cfg(test)]
+mod test_cpu;
+#[cfg(test)]
 mod testing;
+mod tsc;
 mod tss;
 mod vm86;
+pub mod x87;
+mod xsave;
 
 use crate::semantics::{Emitter, Row};
 
@@ -34,17 +52,31 @@ use crate::semantics::{Emitter, Row};
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     let mut rows = Vec::new();
     rows.extend(activity::rows());
+    rows.extend(bcd::rows());
+    rows.extend(cache::rows());
+    rows.extend(control_registers::rows());
+    rows.extend(cpuid::rows());
     rows.extend(debug::rows());
     rows.extend(descriptor_checks::rows());
     rows.extend(descriptor_tables::rows());
+    rows.extend(exchange_pair::rows());
     rows.extend(far_transfer::rows());
     rows.extend(flags_image::rows());
-    rows.extend(interrupt_flag::rows());
+    rows.extend(fxsave::rows());
     rows.extend(interrupt::rows());
+    rows.extend(interrupt_flag::rows());
     rows.extend(iret::rows());
+    rows.extend(monitor::rows());
+    rows.extend(msr::rows());
     rows.extend(port::rows());
+    rows.extend(protection::rows());
+    rows.extend(random::rows());
     rows.extend(segment_load::rows());
     rows.extend(smm::rows());
+    rows.extend(string::rows());
     rows.extend(syscall::rows());
+    rows.extend(tsc::rows());
+    rows.extend(x87::rows());
+    rows.extend(xsave::rows());
     rows
 }

@@ -60,4 +60,32 @@ impl Msrs {
             microcode_revision: 0,
         }
     }
+
+    /// What PC firmware leaves in the MTRRs of every processor: write-back memory, but uncacheable in the VGA
+    /// window and from `hole` (a power of two below) to 4 GiB, where devices are. Kernels that find
+    /// the MTRRs disabled do without the PAT, too.
+    pub fn set_firmware_memory_types(&mut self, hole: u64, physical_address_bits: u32) {
+        const WRITE_BACK: u64 = 0x0606_0606_0606_0606;
+        self.mtrr_fixed = [WRITE_BACK; 11];
+        // A0000..BFFFF.
+        self.mtrr_fixed[2] = 0;
+        self.mtrr_physbase[0] = hole;
+        let size = (1u64 << 32) - hole;
+        self.mtrr_physmask[0] = ((1 << physical_address_bits) - size) | 1 << 11;
+        // Enabled, fixed ranges enabled, write-back.
+        self.mtrr_def_type = 1 << 11 | 1 << 10 | 6;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_window_is_uncacheable_and_the_rest_is_not() {
+        let mut msrs = Msrs::reset();
+        msrs.set_firmware_memory_types(0xC000_0000, 40);
+        assert_eq!((msrs.mtrr_physbase[0], msrs.mtrr_physmask[0]), (0xC000_0000, 0xFF_C000_0800));
+        assert_eq!((msrs.mtrr_fixed[1], msrs.mtrr_fixed[2], msrs.mtrr_def_type), (0x0606_0606_0606_0606, 0, 0xC06));
+    }
 }

@@ -14,11 +14,10 @@ const NOT_ISA: u8 = 1 << 7;
 /// The ISA interrupts that a PIRQ can be routed to.
 const ISA_CHOICES: u16 = 0b1101_1110_1111_1000;
 
-/// The PIRQ (0 is PIRQA) that `pin` (0 is INTA#) of device number `device` is wired to: slots share PIRQE-H, the
-/// chipset's own devices PIRQA-D, each device one further.
+/// The PIRQ (0 is PIRQA) that `pin` (0 is INTA#) of device number `device` is wired to: each device one further,
+/// over all eight. The firmware's tables say the same.
 pub const fn pirq(device: u8, pin: u8) -> usize {
-    let group = if device < 0x19 { 4 } else { 0 };
-    group + (device.wrapping_add(pin) & 3) as usize
+    device.wrapping_add(pin) as usize % PIRQS
 }
 
 /// The global system interrupt (I/O APIC input) of a PIRQ.
@@ -177,12 +176,12 @@ mod tests {
     #[test]
     fn functions_share_a_wire_until_the_last_lets_go() {
         let (router, levels) = router();
-        assert_eq!(pirq(1, 0), pirq(5, 0));
+        assert_eq!(pirq(1, 0), pirq(9, 0));
         router.set_level(input(1, 0), true);
-        router.set_level(input(5, 0), true);
+        router.set_level(input(9, 0), true);
         router.set_level(input(1, 0), false);
-        assert_eq!(*levels.0.lock(), 1 << pirq_gsi(5));
-        router.set_level(input(5, 0), false);
+        assert_eq!(*levels.0.lock(), 1 << pirq_gsi(1));
+        router.set_level(input(9, 0), false);
         assert_eq!(*levels.0.lock(), 0);
     }
 
@@ -190,15 +189,15 @@ mod tests {
     fn a_route_moves_an_asserted_interrupt() {
         let (router, levels) = router();
         router.set_level(input(1, 0), true);
-        router.set_route(5, 10);
-        assert_eq!(*levels.0.lock(), 1 << 21 | 1 << 10);
-        router.set_route(5, 11);
-        assert_eq!(*levels.0.lock(), 1 << 21 | 1 << 11);
-        router.set_route(5, 0x8B);
-        assert_eq!(*levels.0.lock(), 1 << 21);
+        router.set_route(1, 10);
+        assert_eq!(*levels.0.lock(), 1 << 17 | 1 << 10);
+        router.set_route(1, 11);
+        assert_eq!(*levels.0.lock(), 1 << 17 | 1 << 11);
+        router.set_route(1, 0x8B);
+        assert_eq!(*levels.0.lock(), 1 << 17);
         // IRQ 8 is the RTC's alone.
-        router.set_route(5, 8);
-        assert_eq!(*levels.0.lock(), 1 << 21);
+        router.set_route(1, 8);
+        assert_eq!(*levels.0.lock(), 1 << 17);
     }
 
     #[test]

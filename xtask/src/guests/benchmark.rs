@@ -1,9 +1,10 @@
 //! Builds the benchmark guest: the C programs of `xtask/bench-guest`, as process 1 of an initramfs that holds
 //! nothing else.
 
-use super::{GuestFiles, Unavailable, copy, minimal_tree, write};
+use super::{GuestFiles, copy, write};
 use crate::workspace::{is_installed, output, root};
 use anyhow::{Context, Result};
+use emu::guests::{GuestError, Initramfs};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -39,13 +40,13 @@ pub fn recipe() -> Result<String> {
 /// Compiles the programs and packs them, on the kernel of `linux`.
 pub fn make(files: &GuestFiles, linux: &GuestFiles) -> Result<()> {
     if !is_installed("gcc") {
-        let reason = "gcc is missing (Debian packages gcc and libc6-dev); it compiles the benchmark guest";
-        return Err(Unavailable(reason.into()).into());
+        return Err(GuestError::MissingProgram("gcc").into());
     }
     let program = native_program(files);
     compile(&[], &program)?;
-    let mut tree = minimal_tree();
-    tree.file("/init", 0o755, read(&program)?);
+    let mut tree = Initramfs::new();
+    // The kernel opens /dev/console for process 1 before anything is mounted.
+    tree.character_device("/dev/console", 0o600, 5, 1).file("/init", 0o755, read(&program)?);
     let program_32 = files.folder().join("bench32");
     match compile(&FLAGS_32, &program_32) {
         Ok(()) => {

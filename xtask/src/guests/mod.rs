@@ -4,42 +4,24 @@
 //! Everything is kept below `target/guests`, one folder a guest, each with a `recipe` file that says what it was
 //! made from. A folder whose recipe is still the same is used as it is.
 
-mod apt;
 mod benchmark;
-mod initramfs;
 
-pub use apt::{fetch_deb, resolve_dependency};
 pub use benchmark::native_program;
-pub use initramfs::Initramfs;
 
 use crate::workspace::target_dir;
 use anyhow::{Context, Result, bail};
+use emu::guests::{
+    GuestError, Progress, fetch_deb,
+    linux::{busybox_in, kernel_in, shell_initramfs},
+    resolve_dependency,
+};
 use std::{
-    fmt,
     fs::{self, File},
     path::{Path, PathBuf},
 };
 
 /// Counts up when guests are made in another way, so that those made before are made anew.
 const FORMAT: u32 = 1;
-
-/// A guest cannot be had on this host, for a reason that is not a defect: the tools or the network are missing.
-#[derive(Debug)]
-pub struct Unavailable(pub String);
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unavailable {}
-
-/// Hears how far the work is.
-pub trait Progress {
-    /// A new step begins.
-    fn step(&self, what: &str);
-}
 
 /// Tells each step on standard error.
 struct Told;
@@ -48,6 +30,8 @@ impl Progress for Told {
     fn step(&self, what: &str) {
         eprintln!("  {what}");
     }
+
+    fn advance(&self, _done: u64, _total: u64) {}
 }
 
 /// Options of `cargo xtask guests`.
@@ -168,9 +152,11 @@ impl GuestFiles {
     }
 }
 
-/// The reason if `error` means that a guest cannot be had on this host.
-pub fn unavailable(error: &anyhow::Error) -> Option<&str> {
-    error.downcast_ref::<Unavailable>().map(|unavailable| unavailable.0.as_str())
+/// The reason if `error` means that a guest cannot be had on this host, which is no defect: a tool is missing, or
+/// the host's archive is not Debian's. A download that fails is an error like any other.
+pub fn unavailable(error: &anyhow::Error) -> Option<String> {
+    let reason = error.downcast_ref::<GuestError>()?;
+    matches!(reason, GuestError::MissingProgram(_) | GuestError::NoPackage { .. }).then(|| reason.to_string())
 }
 
 /// Runs `cargo xtask guests`.
@@ -243,44 +229,25 @@ fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
 }
 
 fn make_linux(metapackage: &str, arch: &str, files: &GuestFiles, store: &Path) -> Result<()> {
-    let kernel = resolve_dependency(metapackage, arch, store, &Told)?;
-    let kernel = fetch_deb(&kernel, arch, store, &Told)?;
-    copy(&file_named(&kernel.join("boot"), "vmlinuz-")?, &files.kernel())?;
+    let package = resolve_dependency(metapackage, arch, store, &Told)?;
+    let unpacked = fetch_deb(&package, arch, store, &Told)?;
+    copy(&kernel_in(&unpacked, &package)?, &files.kernel())?;
     // Modules by the hundred megabytes, and no guest needs them.
-    remove(&kernel)?;
-    let busybox = fetch_deb("busybox-static", arch, store, &Told)?;
-    // Debian moves /bin into /usr/bin from one release to the next.
-    let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| busybox.join(path));
-    let busybox = busybox.iter().find(|path| path.is_file()).context("busybox-static has no busybox")?;
-    let busybox = fs::read(busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
+    remove(&unpacked)?;
+    let busybox = busybox_in(&fetch_deb("busybox-static", arch, store, &Told)?)?;
+    let busybox = fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
     for variant in Variant::ALL {
-        let mut tree = minimal_tree();
-        for folder in ["/etc", "/proc", "/sbin", "/sys", "/tmp"] {
+        let mut tree = shell_initramfs(busybox.clone(), &variant.script());
+        for folder in ["/etc", "/sbin", "/tmp"] {
             tree.directory(folder);
         }
-        tree.file("/bin/busybox", 0o755, &*busybox).file("/init", 0o755, variant.script());
         write(&files.initrd(variant), &tree.write_gzip(Vec::new())?)?;
     }
     Ok(())
 }
 
-/// What every guest needs: the kernel opens /dev/console for process 1 before anything is mounted.
-fn minimal_tree() -> Initramfs {
-    let mut tree = Initramfs::new();
-    tree.character_device("/dev/console", 0o600, 5, 1).character_device("/dev/null", 0o666, 1, 3);
-    tree
-}
-
 fn store() -> PathBuf {
     target_dir().join("guests")
-}
-
-fn file_named(folder: &Path, prefix: &str) -> Result<PathBuf> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
-        .with_context(|| format!("{} has no file {prefix}*", folder.display()))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -307,8 +274,8 @@ mod tests {
 
     #[test]
     fn an_error_that_means_unavailable_is_told_from_a_defect_through_its_context() {
-        let missing = anyhow::Error::from(Unavailable("apt-get is missing".into())).context("cannot obtain");
-        assert_eq!(unavailable(&missing), Some("apt-get is missing"));
+        let missing = anyhow::Error::from(GuestError::MissingProgram("apt-get")).context("cannot obtain");
+        assert_eq!(unavailable(&missing).as_deref(), Some("apt-get is not installed here"));
         assert_eq!(unavailable(&anyhow::anyhow!("disk full")), None);
     }
 

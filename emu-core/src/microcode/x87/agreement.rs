@@ -9,17 +9,21 @@ use super::{
 use crate::state::Extended;
 
 /// A splitmix64 sequence: the same operands in every run.
-struct Operands(u64);
+pub struct Operands(u64);
 
 impl Operands {
-    fn bits(&mut self) -> u64 {
+    pub fn new(seed: u64) -> Self {
+        Operands(seed)
+    }
+
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ z >> 31
     }
 
-    fn pick<const N: usize>(&mut self, from: [u64; N]) -> u64 {
+    pub fn pick<const N: usize>(&mut self, from: [u64; N]) -> u64 {
         from[self.bits() as usize % N]
     }
 
@@ -49,12 +53,12 @@ impl Operands {
         }
     }
 
-    fn value(&mut self) -> Extended {
+    pub fn value(&mut self) -> Extended {
         extended(self.bits() & 1 != 0, self.exponent() as u16, self.significand())
     }
 
     /// Any precision (the reserved one apart) and direction; masks all set, or any.
-    fn control(&mut self) -> ControlWord {
+    pub fn control(&mut self) -> ControlWord {
         let masks = if self.bits() & 1 != 0 { 0x3F } else { self.bits() as u16 & 0x3F };
         let precision = self.pick([0, 2, 3, 3]) as u16;
         ControlWord(masks | precision << 8 | (self.bits() as u16 & 3) << 10 | 0x40)
@@ -85,7 +89,7 @@ type Two = fn(Extended, Extended, ControlWord) -> Outcome;
 #[case::sqrt(|a, _, cw| host::sqrt(a, cw, 0), |a, _, cw| soft::sqrt(a, cw))]
 #[case::rndint(|a, _, cw| host::round_to_integer(a, cw, 0), |a, _, cw| soft::round_to_integer(a, cw))]
 fn rounded_operations_agree(#[case] on_host: Two, #[case] in_integers: Two) {
-    let mut operands = Operands(1);
+    let mut operands = Operands::new(1);
     for _ in 0..ROUNDS {
         let (a, b, cw) = (operands.value(), operands.value(), operands.control());
 
@@ -100,7 +104,7 @@ fn rounded_operations_agree(#[case] on_host: Two, #[case] in_integers: Two) {
 #[case::prem(|a, b, cw| host::prem(a, b, cw, 0), |a, b, cw| soft::remainder(a, b, false, cw))]
 #[case::prem1(|a, b, cw| host::prem1(a, b, cw, 0), |a, b, cw| soft::remainder(a, b, true, cw))]
 fn remainders_agree(#[case] on_host: Two, #[case] in_integers: Two) {
-    let mut operands = Operands(2);
+    let mut operands = Operands::new(2);
     for _ in 0..ROUNDS {
         let (a, mut b, cw) = (operands.value(), operands.value(), operands.control());
         // Reductions that are complete in one step: how far an incomplete one goes is the processor's choice.

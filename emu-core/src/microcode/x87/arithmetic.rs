@@ -54,7 +54,7 @@ fn with_value(cpu: &mut Cpu, i: &Insn, op: Operation, (value, denormal): (Extend
     } else if denormal {
         let outcome = op(x87.st(0), value, x87.control(), 0);
         // Invalid operands, NaNs and a zero divisor come before the denormal.
-        let first = outcome.status & status::ZE != 0 || classify(outcome.value).is_nan_like();
+        let first = outcome.status & (status::IE | status::ZE) != 0 || classify(outcome.value).is_nan_like();
         outcome.settled(!first, x87.control())
     } else {
         op(x87.st(0), value, x87.control(), x87.fsw)

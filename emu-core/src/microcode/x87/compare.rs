@@ -18,8 +18,8 @@ use crate::{
 
 type Done = Result<(), Exception>;
 
-/// Compares ST(0) with `other` (none: an empty register). Condition codes and pops only if nothing unmasked
-/// was found.
+/// Compares ST(0) with `other` (none: an empty register). See [`is_set`] for unmasked
+/// exceptions.
 #[inline]
 fn compare(cpu: &mut Cpu, i: &Insn, other: Option<Extended>, quiet: bool, pops: u32) {
     let outcome = result(cpu, other, quiet);
@@ -37,12 +37,21 @@ fn result(cpu: &Cpu, other: Option<Extended>, quiet: bool) -> u16 {
 
 #[inline]
 fn conclude(cpu: &mut Cpu, i: &Insn, outcome: u16, pops: u32) {
-    if report(cpu, i, outcome) {
+    let completed = report(cpu, i, outcome);
+    if is_set(cpu, outcome) {
         cpu.x87.set_conditions(outcome);
+    }
+    if completed {
         for _ in 0..pops {
             cpu.x87.pop();
         }
     }
+}
+
+/// Whether the result of a comparison is written: an unmasked invalid operation forbids it (SDM vol. 2, note to
+/// FCOM's table), an unmasked denormal only forbids the pop.
+fn is_set(cpu: &Cpu, outcome: u16) -> bool {
+    cpu.x87.control().unmasked(outcome & IE) == 0
 }
 
 /// ST(k), unless empty.
@@ -131,15 +140,16 @@ pub fn ftst(cpu: &mut Cpu, i: &Insn) -> Done {
 fn into_flags(cpu: &mut Cpu, i: &Insn, quiet: bool, pop: bool) -> Done {
     note(cpu, i);
     let outcome = result(cpu, register(cpu, i.reg[1]), quiet);
-    if report(cpu, i, outcome) {
+    let completed = report(cpu, i, outcome);
+    if is_set(cpu, outcome) {
         let mut flags = Flags::empty();
         flags.set(Flags::ZF, outcome & C3 != 0);
         flags.set(Flags::PF, outcome & C2 != 0);
         flags.set(Flags::CF, outcome & C0 != 0);
         cpu.flags = LazyFlags::from_flags(flags);
-        if pop {
-            cpu.x87.pop();
-        }
+    }
+    if completed && pop {
+        cpu.x87.pop();
     }
     Ok(())
 }

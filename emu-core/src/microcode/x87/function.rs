@@ -13,16 +13,16 @@ use crate::{arch::Exception, cpu::Cpu, decode::Insn, state::Extended};
 
 type Done = Result<(), Exception>;
 
-/// Writes a result to ST(d) with those condition codes that the instruction defines. With a NaN there is no
-/// quotient: C2 is clear (the reduction is over), the others stay.
+/// Writes a result to ST(d) with those condition codes that the instruction defines. With a NaN, or a result
+/// that is not written, there is no quotient: C2 is clear (the reduction is over), the others stay.
 fn finish(cpu: &mut Cpu, i: &Insn, d: u8, outcome: Outcome, conditions: u16) -> bool {
     let completed = report(cpu, i, outcome.status);
     if completed {
         cpu.x87.set_st(d, outcome.value);
-        let nan = classify(outcome.value).is_nan_like();
-        let (changed, new) = if nan { (conditions & C2, 0) } else { (conditions, outcome.status & conditions) };
-        cpu.x87.fsw = cpu.x87.fsw & !changed | new;
     }
+    let meaningless = !completed || classify(outcome.value).is_nan_like();
+    let (changed, new) = if meaningless { (conditions & C2, 0) } else { (conditions, outcome.status & conditions) };
+    cpu.x87.fsw = cpu.x87.fsw & !changed | new;
     completed
 }
 

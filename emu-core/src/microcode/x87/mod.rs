@@ -35,6 +35,8 @@ use portable as unit;
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod agreement;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod native;
 #[cfg(test)]
 mod tests;
 
@@ -61,7 +63,8 @@ const WAITING: &[(Mnemonic, Helper)] = {
         (Mnemonic::Fcomi, c::fcomi), (Mnemonic::Fcomip, c::fcomip),
         (Mnemonic::Fucomi, c::fucomi), (Mnemonic::Fucomip, c::fucomip),
         (Mnemonic::Ftst, c::ftst), (Mnemonic::Fxam, c::fxam),
-        (Mnemonic::Fld, t::fld), (Mnemonic::Fst, t::fst), (Mnemonic::Fstp, t::fstp), (Mnemonic::Fstpnce, t::fstp),
+        (Mnemonic::Fld, t::fld), (Mnemonic::Fst, t::fst), (Mnemonic::Fstp, t::fstp), 
+        (Mnemonic::Fstpnce, t::fstpnce),
         (Mnemonic::Fild, t::fild), (Mnemonic::Fist, t::fist), (Mnemonic::Fistp, t::fistp),
         (Mnemonic::Fisttp, t::fisttp), (Mnemonic::Fbld, t::fbld), (Mnemonic::Fbstp, t::fbstp),
         (Mnemonic::Fxch, t::fxch),

@@ -17,14 +17,13 @@ use crate::{
 
 type Done = Result<(), Exception>;
 
-/// Pushes what a load read. `status` is what its conversion raised.
+/// Pushes what a load read. `status` is what its conversion raised; only an invalid operation keeps a load from
+/// completing, a denormal operand, unmasked too, does not.
 #[inline]
 fn push(cpu: &mut Cpu, i: &Insn, value: Extended, status: u16) {
-    if cpu.x87.is_full() {
-        if report(cpu, i, OVERFLOW) {
-            cpu.x87.push(INDEFINITE);
-        }
-    } else if report(cpu, i, status) {
+    let (value, status) = if cpu.x87.is_full() { (INDEFINITE, OVERFLOW) } else { (value, status) };
+    report(cpu, i, status);
+    if cpu.x87.control().unmasked(status & IE) == 0 {
         cpu.x87.push(value);
     }
 }
@@ -55,9 +54,13 @@ pub fn fld(cpu: &mut Cpu, i: &Insn) -> Done {
 fn fld_register(cpu: &mut Cpu, i: &Insn) -> Done {
     note(cpu, i);
     let source = i.reg[0];
-    let (value, status) =
-        if cpu.x87.is_empty(source) { (INDEFINITE, UNDERFLOW) } else { (cpu.x87.st(source), 0) };
-    push(cpu, i, value, status);
+    if !cpu.x87.is_empty(source) {
+        let value = cpu.x87.st(source);
+        push(cpu, i, value, 0);
+    } else if report(cpu, i, UNDERFLOW) {
+        // Reading an empty register counts before pushing onto one in use.
+        cpu.x87.push(INDEFINITE);
+    }
     Ok(())
 }
 
@@ -142,6 +145,18 @@ fn store_register(cpu: &mut Cpu, i: &Insn, pop: bool) -> Done {
             cpu.x87.pop();
         }
     }
+    Ok(())
+}
+
+/// FSTPNCE: FSTP ST(i) without a stack fault ("no check for empty"): an empty ST(0) is popped all the same.
+pub fn fstpnce(cpu: &mut Cpu, i: &Insn) -> Done {
+    note(cpu, i);
+    report(cpu, i, 0);
+    if !cpu.x87.is_empty(0) {
+        let value = cpu.x87.st(0);
+        cpu.x87.set_st(i.reg[0], value);
+    }
+    cpu.x87.pop();
     Ok(())
 }
 

@@ -70,7 +70,7 @@ mod port {
 
 /// What powers the machine off: SLP_EN, and the SLP_TYP of S5 in the DSDT of this machine.
 const SLEEP_S5: i32 = 0x2000 | (S5_SLP_TYP << 10);
-const S5_SLP_TYP: i32 = 0;
+const S5_SLP_TYP: i32 = 7;
 
 type Result<T> = std::result::Result<T, IcedError>;
 

@@ -1,0 +1,169 @@
+//! Small programs, assembled here and run on the interpreter: loops, calls, memory, flags, self-modification.
+
+use emu_core::{
+    arch::{Cr0, Cr4, Efer, Segment},
+    cpu::Cpu,
+    cpu_model::CpuModel,
+    engine::{CpuIo, VcpuSignal, request},
+    memory::{GuestMemory, PhysicalMemory},
+};
+use iced_x86::code_asm::*;
+use std::sync::Arc;
+
+/// A machine without devices: port 0xF4 stops the CPU.
+struct Bare(Arc<VcpuSignal>);
+
+impl CpuIo for Bare {
+    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
+        u32::MAX
+    }
+    fn port_write(&self, _: usize, port: u16, _: u8, _: u32) {
+        if port == 0xF4 {
+            self.0.raise(request::STOP);
+        }
+    }
+    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
+        u64::MAX
+    }
+    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
+    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
+        None
+    }
+    fn task_priority(&self, _: usize) -> u8 {
+        0
+    }
+    fn set_task_priority(&self, _: usize, _: u8) {}
+    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
+        None
+    }
+    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
+        None
+    }
+    fn time_stamp_counter(&self) -> u64 {
+        0
+    }
+    fn set_ferr(&self, _: usize, _: bool) {}
+    fn shutdown(&self, _: usize) {
+        self.0.raise(request::STOP);
+    }
+}
+
+const CODE: u64 = 0x10_0000;
+const STACK: u64 = 0x20_0000;
+
+/// A CPU in 64-bit mode at CPL 0, the first GiB mapped to itself, about to run `code`.
+fn long_mode(code: &[u8]) -> Box<Cpu> {
+    let ram = GuestMemory::new(16 << 20).unwrap();
+    ram.write(0x1000, &0x2003u64.to_le_bytes()).unwrap();
+    ram.write(0x2000, &0x3003u64.to_le_bytes()).unwrap();
+    for n in 0..8u64 {
+        ram.write(0x3000 + 8 * n, &(n << 21 | 0x83).to_le_bytes()).unwrap();
+    }
+    ram.write(CODE, code).unwrap();
+    let signal = Arc::<VcpuSignal>::default();
+    let memory = Arc::new(PhysicalMemory::new(ram));
+    let model = Arc::new(CpuModel::named("max").unwrap());
+    let mut cpu = Cpu::new(0, model, memory, signal.clone(), Arc::new(Bare(signal)));
+    let mut state = cpu.save_state();
+    state.control.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP;
+    state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
+    state.control.efer = Efer::LME | Efer::LMA | Efer::NXE | Efer::SCE;
+    state.control.cr3 = 0x1000;
+    state.segments.data = [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
+    state.segments.data[1] = Segment { selector: 8, attr: 0xA09B, limit: u32::MAX, base: 0, unusable: false };
+    state.general.rip = CODE;
+    state.general.gpr[4] = STACK;
+    cpu.load_state(&state);
+    cpu
+}
+
+fn run(build: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Box<Cpu> {
+    let mut a = CodeAssembler::new(64).unwrap();
+    build(&mut a).unwrap();
+    a.out(0xf4, al).unwrap();
+    let mut cpu = long_mode(&a.assemble(CODE).unwrap());
+    cpu.run();
+    cpu
+}
+
+#[test]
+fn a_counted_loop_sums() {
+    let cpu = run(|a| {
+        let mut again = a.create_label();
+        a.mov(ecx, 1000)?;
+        a.xor(eax, eax)?;
+        a.set_label(&mut again)?;
+        a.add(rax, rcx)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.mov(rbx, rax)
+    });
+    assert_eq!(cpu.regs[3], 500_500);
+}
+
+#[test]
+fn recursion_uses_the_stack() {
+    let cpu = run(|a| {
+        let (mut fib, mut base, mut over) = (a.create_label(), a.create_label(), a.create_label());
+        a.mov(edi, 20)?;
+        a.call(fib)?;
+        a.jmp(over)?;
+        a.set_label(&mut fib)?;
+        a.cmp(edi, 2)?;
+        a.jb(base)?;
+        a.push(rdi)?;
+        a.dec(edi)?;
+        a.call(fib)?;
+        a.pop(rdi)?;
+        a.push(rax)?;
+        a.sub(edi, 2)?;
+        a.call(fib)?;
+        a.pop(rdx)?;
+        a.add(rax, rdx)?;
+        a.ret()?;
+        a.set_label(&mut base)?;
+        a.mov(eax, edi)?;
+        a.ret()?;
+        a.set_label(&mut over)?;
+        a.mov(rbx, rax)
+    });
+    assert_eq!(cpu.regs[3], 6765);
+    assert_eq!(cpu.regs[4], STACK);
+}
+
+#[test]
+fn memory_crosses_pages_and_widths() {
+    let cpu = run(|a| {
+        a.mov(rsi, 0x30_0FFCu64)?;
+        a.mov(rax, 0x1122_3344_5566_7788u64)?;
+        a.mov(qword_ptr(rsi), rax)?;
+        a.mov(rbx, qword_ptr(rsi + 1))?;
+        a.movzx(ecx, word_ptr(rsi + 3))?;
+        a.add(byte_ptr(rsi + 2), 0x70)?;
+        a.movsx(rdx, byte_ptr(rsi + 2))?;
+        a.lock().xadd(dword_ptr(rsi + 2), ecx)
+    });
+    assert_eq!(cpu.regs[3], 0x0011_2233_4455_6677);
+    assert_eq!(cpu.regs[2], 0x66 + 0x70 | 0xFFFF_FFFF_FFFF_FF00);
+    assert_eq!(cpu.regs[1], 0x3344_55D6);
+}
+
+#[test]
+fn code_that_rewrites_itself_runs_as_rewritten() {
+    let cpu = run(|a| {
+        let (mut again, mut patched) = (a.create_label(), a.create_label());
+        a.xor(ebx, ebx)?;
+        a.xor(ecx, ecx)?;
+        a.set_label(&mut again)?;
+        a.lea(rsi, ptr(patched))?;
+        a.mov(dword_ptr(rsi + 1), ecx)?;
+        a.set_label(&mut patched)?;
+        a.mov(eax, 0x7777_7777)?;
+        a.add(ebx, eax)?;
+        a.inc(ecx)?;
+        a.cmp(ecx, 1000)?;
+        a.jb(again)?;
+        Ok(())
+    });
+    assert_eq!(cpu.regs[3], 499_500);
+}

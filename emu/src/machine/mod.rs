@@ -1,0 +1,192 @@
+//! The machine: RAM, bus, chipset and vCPUs, made from a [`MachineConfig`] and run to its end.
+//!
+//! Life of a machine: [`Machine::build`] makes everything and starts nothing. [`Machine::run`] lets the firmware
+//! prepare RAM, gives each vCPU its first state, and sleeps until something happens that a vCPU cannot deal with
+//! itself ([`lifecycle`]): power-off, reset, a crash, the user's wish. Then all vCPUs stop. A reset puts devices
+//! and vCPUs back to power-on and starts over; RAM keeps what nobody overwrites, as on a PC.
+//!
+//! Threads: one for each vCPU ([`vcpu`]), one that fires the timers of devices, and the console's. Each device has
+//! its own lock; nothing is locked while a guest computes.
+
+mod a20;
+mod boot;
+mod chipset;
+mod cpu_io;
+mod firmware_setup;
+mod isa;
+mod layout;
+mod lifecycle;
+mod relocation;
+mod serial;
+mod trace;
+mod vcpu;
+
+use crate::{
+    config::{CpuSpec, MIB, MachineConfig},
+    console::HostPorts,
+    exit::{ExitReason, OptionError, RunError},
+};
+use boot::{Guest, StartError};
+use chipset::{Chipset, ChipsetParts};
+use cpu_io::MachineIo;
+use emu_core::{
+    clock::{TimerQueue, VmClock},
+    cpu_model::CpuModel,
+    engine::{CpuIo, VcpuSignal},
+    memory::{GuestMemory, MemoryError, PhysicalMemory},
+    state::CpuState,
+};
+use firmware::MachineLayout;
+use lifecycle::{Event, Lifecycle};
+use serial::Console;
+use std::{sync::Arc, thread};
+use trace::Traces;
+use vcpu::{VcpuParts, Vcpus};
+
+/// Builds the machine, connects it to the host's ports, and runs it until it stops.
+pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunError> {
+    Machine::build(config, ports)?.run()
+}
+
+/// A machine that is built and not started.
+struct Machine {
+    config: MachineConfig,
+    model: Arc<CpuModel>,
+    guest: Guest,
+    layout: MachineLayout,
+    memory: Arc<PhysicalMemory>,
+    chipset: Chipset,
+    lifecycle: Arc<Lifecycle>,
+    timers: Arc<TimerQueue>,
+    vcpus: Vcpus,
+    console: Console,
+}
+
+impl Machine {
+    fn build(config: MachineConfig, ports: HostPorts) -> Result<Self, RunError> {
+        let model = Arc::new(cpu_model(&config.cpu)?);
+        let guest = Guest::of(&config);
+        let memory = Arc::new(PhysicalMemory::new(guest_memory(config.memory, &model)?));
+        let layout = layout::describe(&config, &model, memory.ram());
+
+        let signals: Vec<Arc<VcpuSignal>> = (0..config.cpus).map(|_| Arc::default()).collect();
+        let lifecycle = Arc::new(Lifecycle::new(signals.clone()));
+        let timers = TimerQueue::new(VmClock::real(0));
+        let traces = Traces::new(ports.traces);
+        let parts = ChipsetParts {
+            config: &config,
+            model: &model,
+            memory: &memory,
+            timers: &timers,
+            signals: &signals,
+            lifecycle: &lifecycle,
+        };
+        let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
+        let chipset = Chipset::new(&parts, outputs, ports.debugcon).map_err(anyhow::Error::new)?;
+        let console = Console::new(inputs, &chipset, &lifecycle);
+        let io: Arc<dyn CpuIo> =
+            Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
+        let parts = signals.into_iter().map(|signal| VcpuParts {
+            model: model.clone(),
+            memory: memory.clone(),
+            signal,
+            io: io.clone(),
+            trace: traces.of_vcpu(),
+        });
+        let vcpus = Vcpus::start(parts)?;
+        Ok(Machine { config, model, guest, layout, memory, chipset, lifecycle, timers, vcpus, console })
+    }
+
+    fn run(mut self) -> Result<ExitReason, RunError> {
+        // The first start finds the user's mistakes, so it comes before the terminal is taken.
+        let mut first = self.power_on()?;
+        let timers = self.timers.clone();
+        let timer_thread = thread::Builder::new()
+            .name("timers".into())
+            .spawn(move || timers.run())
+            .map_err(|error| anyhow::Error::new(error).context("the timers' thread"))?;
+        self.console.start().map_err(|error| anyhow::Error::new(error).context("the console"))?;
+        let result = loop {
+            self.vcpus.run(first);
+            let event = self.lifecycle.wait();
+            log::debug!("{event:?}");
+            let states = self.vcpus.stop()?;
+            // Between the event and the stop the user may have ended it all.
+            if let Some(reason) = self.end(self.lifecycle.take(), &states) {
+                break Ok(reason);
+            }
+            self.chipset.reset();
+            match self.power_on() {
+                Ok(states) => first = states,
+                Err(error) => break Err(error),
+            }
+        };
+        self.timers.stop();
+        // A panicked thread has ended the process already.
+        let _ = timer_thread.join();
+        result
+    }
+
+    /// What a PC's firmware does between power-on and the kernel. Returns the first state of each vCPU.
+    fn power_on(&self) -> Result<Vec<CpuState>, RunError> {
+        firmware_setup::program(&self.chipset);
+        let bsp = self.guest.prepare(self.memory.ram(), &self.layout, self.model.signature());
+        let bsp = bsp.map_err(|error| self.explain(error))?;
+        Ok(boot::all_vcpus(bsp, self.config.cpus, &self.model))
+    }
+
+    fn explain(&self, error: StartError) -> RunError {
+        error.for_user(&self.config)
+    }
+
+    /// Whether the machine ends after `event`. `None`: it resets.
+    fn end(&self, event: Event, states: &[CpuState]) -> Option<ExitReason> {
+        match event {
+            Event::PowerOff => Some(ExitReason::PowerOff),
+            Event::Quit => Some(ExitReason::Quit),
+            Event::DebugExit(value) => Some(ExitReason::DebugExit(value)),
+            Event::Reset if self.config.no_reboot => Some(ExitReason::Reset),
+            Event::Reset => {
+                log::info!("the guest resets the machine");
+                None
+            }
+            Event::TripleFault(vcpu) => {
+                let place = states.get(vcpu).map_or_else(String::new, vcpu::place);
+                let what = format!("triple fault on CPU {vcpu}{place}");
+                if self.config.no_reboot {
+                    return Some(ExitReason::Crashed(what));
+                }
+                log::warn!("{what}: the machine resets");
+                None
+            }
+        }
+    }
+}
+
+fn cpu_model(spec: &CpuSpec) -> Result<CpuModel, OptionError> {
+    let mut text = spec.model.clone();
+    for (sign, features) in [('+', &spec.plus), ('-', &spec.minus)] {
+        for feature in features {
+            text.push(',');
+            text.push(sign);
+            text.push_str(feature);
+        }
+    }
+    text.parse().map_err(|error| OptionError::new("--cpu", &text, error))
+}
+
+fn guest_memory(size: u64, model: &CpuModel) -> Result<GuestMemory, OptionError> {
+    let refused = |problem: String| OptionError::new("--memory", format!("{}M", size / MIB), problem);
+    let memory = GuestMemory::new(size).map_err(|error| match error {
+        MemoryError::Reserve(_) => refused("the host cannot reserve that much; give less".into()),
+        error => refused(error.to_string()),
+    })?;
+    let end = memory.ranges().map(|(start, len)| start + len).max().unwrap_or(0);
+    let reach = 1_u64 << model.physical_address_bits();
+    if end > reach {
+        // What does not fit below 4 GiB continues above the hole there.
+        let most = (reach - (end - size)) / MIB;
+        return Err(refused(format!("more than this CPU model can address; give at most {most}M")));
+    }
+    Ok(memory)
+}

@@ -1,0 +1,104 @@
+//! The emulator under test, and the guests that it runs.
+
+use crate::session::Session;
+use std::{
+    env,
+    ffi::OsStr,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+    thread,
+};
+use xtask::{
+    guests::{self, Guest, GuestFiles},
+    workspace,
+};
+
+/// The kernel command line that puts a Linux console on the first serial port. The rate is named because the
+/// kernel would otherwise drive the port at 9600 baud.
+pub const LINUX_CONSOLE: &str = "console=ttyS0,115200 quiet";
+
+/// A command line of the emulator.
+#[derive(Debug)]
+pub struct Emulator {
+    command: Command,
+}
+
+impl Emulator {
+    /// `emu run`.
+    pub fn run() -> Self {
+        let mut command = Command::new(binary());
+        command.arg("run");
+        Emulator { command }
+    }
+
+    /// `emu run` with `kernel` and `initrd` and the Linux console.
+    pub fn linux(kernel: &Path, initrd: &Path) -> Self {
+        Self::run().option("--kernel", kernel).option("--initrd", initrd).option("--append", LINUX_CONSOLE)
+    }
+
+    /// Adds an option with its value.
+    pub fn option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.arg(name).arg(value);
+        self
+    }
+
+    /// Adds one word: an option without a value.
+    pub fn flag(mut self, name: &str) -> Self {
+        self.command.arg(name);
+        self
+    }
+
+    /// Starts it with its console on pipes.
+    pub fn start(self) -> Session {
+        Session::on_pipes(self.command)
+    }
+
+    /// Starts it with its console on a terminal.
+    pub fn start_on_terminal(self) -> Session {
+        Session::on_terminal(self.command)
+    }
+
+    /// Runs it to its end without input: for what ends before a guest starts.
+    pub fn output(mut self) -> Output {
+        self.command.stdin(Stdio::null()).output().expect("the emulator was built, so it can be run")
+    }
+}
+
+/// The emulator's program, built first in the profile that this test was built in. A stale program would test
+/// the wrong thing.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = env::current_exe().expect("a test knows its own path");
+        // target/PROFILE/deps/test
+        let profile = test.parent().and_then(Path::parent).and_then(Path::file_name).and_then(OsStr::to_str);
+        let profile = match profile.expect("cargo puts tests into a folder of their profile") {
+            "debug" => "dev",
+            other => other,
+        };
+        workspace::build_emu(profile).unwrap_or_else(|error| panic!("the emulator does not build: {error:#}"))
+    })
+}
+
+/// A guest's files; or nothing, after saying which test is skipped and why, if the guest cannot be had on this
+/// host. Panics if it should be had and cannot.
+pub fn guest_or_skip(guest: Guest) -> Option<GuestFiles> {
+    match guests::obtain(guest) {
+        Ok(files) => Some(files),
+        Err(error) => {
+            let reason = guests::unavailable(&error);
+            let reason = reason.unwrap_or_else(|| panic!("{error:#}"));
+            skip(&format!("the guest {} cannot be had: {reason}", guest.name()));
+            None
+        }
+    }
+}
+
+/// Says that the current test is skipped, and why, past the test runner's capture of output.
+pub fn skip(reason: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Nothing depends on the message: a closed standard error must not fail the test.
+    writeln!(io::stderr(), "{test} skipped: {reason}").unwrap_or_default();
+}
