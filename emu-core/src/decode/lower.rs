@@ -6,7 +6,7 @@ use crate::{
     cpu::{Mode, slot},
     semantics::Attr,
 };
-use iced_x86::{EncodingKind, Instruction, OpKind, Register};
+use iced_x86::{Code, EncodingKind, Instruction, Mnemonic, OpKind, Register};
 
 /// Lowers `instruction`, decoded with its IP set to its offset in the page, for `mode`. Handler and row are
 /// the caller's to set.
@@ -42,7 +42,31 @@ pub fn lower(instruction: &Instruction, attr: Attr, mode: Mode, template: &Insn)
     if instruction.op_count() < 2 {
         i.width[1] = i.width[0];
     }
+    implied_sizes(&mut i, instruction.code());
     i
+}
+
+/// Operand and address sizes of instructions whose operands do not tell them.
+fn implied_sizes(i: &mut Insn, code: Code) {
+    use Code as C;
+    match code {
+        C::Retnw | C::Retnw_imm16 | C::Leavew | C::Pushaw | C::Popaw => i.imm2 = Width::W16 as u8,
+        C::Retnd | C::Retnd_imm16 | C::Leaved | C::Pushad | C::Popad => i.imm2 = Width::W32 as u8,
+        C::Retnq | C::Retnq_imm16 | C::Leaveq => i.imm2 = Width::W64 as u8,
+        C::Enterw_imm16_imm8 | C::Pushw_imm8 | C::Push_imm16 => i.width = [Width::W16; 2],
+        C::Enterd_imm16_imm8 | C::Pushd_imm8 | C::Pushd_imm32 => i.width = [Width::W32; 2],
+        C::Enterq_imm16_imm8 | C::Pushq_imm8 | C::Pushq_imm32 => i.width = [Width::W64; 2],
+        _ => match code.mnemonic() {
+            Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne | Mnemonic::Jcxz | Mnemonic::Jecxz | Mnemonic::Jrcxz => {
+                i.asize = match code.op_code().address_size() {
+                    16 => Width::W16,
+                    32 => Width::W32,
+                    _ => Width::W64,
+                };
+            }
+            _ => {}
+        },
+    }
 }
 
 fn flags(instruction: &Instruction, attr: Attr, mode: Mode) -> u16 {

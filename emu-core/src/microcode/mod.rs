@@ -6,6 +6,7 @@
 //! nothing else; the caller restores RIP to the instruction's own.
 
 pub mod activity;
+mod bcd;
 mod cache;
 mod control_registers;
 mod cpuid;
@@ -13,6 +14,7 @@ pub mod debug;
 mod descriptor;
 mod descriptor_checks;
 mod descriptor_tables;
+mod exchange_pair;
 mod far_transfer;
 mod flags_image;
 mod fxsave;
@@ -29,6 +31,7 @@ mod random;
 mod segment_load;
 pub mod smm;
 mod stack;
+mod string;
 mod syscall;
 mod task_switch;
 #[cfg(test)]
@@ -47,12 +50,14 @@ use crate::semantics::{Emitter, Row};
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     let mut rows = Vec::new();
     rows.extend(activity::rows());
+    rows.extend(bcd::rows());
     rows.extend(cache::rows());
     rows.extend(control_registers::rows());
     rows.extend(cpuid::rows());
     rows.extend(debug::rows());
     rows.extend(descriptor_checks::rows());
     rows.extend(descriptor_tables::rows());
+    rows.extend(exchange_pair::rows());
     rows.extend(far_transfer::rows());
     rows.extend(flags_image::rows());
     rows.extend(fxsave::rows());
@@ -66,6 +71,7 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     rows.extend(random::rows());
     rows.extend(segment_load::rows());
     rows.extend(smm::rows());
+    rows.extend(string::rows());
     rows.extend(syscall::rows());
     rows.extend(tsc::rows());
     rows.extend(x87::rows());
