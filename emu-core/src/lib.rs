@@ -11,6 +11,7 @@ pub mod cpu_model;
 pub mod decode;
 pub mod engine;
 pub mod interp;
+pub mod lane;
 pub mod memory;
 pub mod microcode;
 pub mod mmu;

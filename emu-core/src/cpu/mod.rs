@@ -166,6 +166,7 @@ impl Cpu {
         self.regs[..16].copy_from_slice(&general.gpr);
         self.rip = general.rip;
         (self.segments, self.control, self.x87, self.simd) = (*segments, *control, *x87, *simd);
+        self.load_mxcsr(simd.mxcsr);
         (self.msrs, self.events) = (*msrs, *events);
         self.set_rflags(general.rflags);
         for seg in Seg::ALL {

@@ -2,7 +2,7 @@
 
 use super::{
     blocks::{BlockRef, JumpEntry, TABLE, key},
-    handlers, specialise,
+    handlers, specialise, vector,
 };
 use crate::{
     arch::{Exception, Seg},
@@ -217,7 +217,9 @@ impl Cpu {
         }
         let mut i = lower(instruction, facts.attr, mode, &template);
         i.row = facts.row;
-        i.handler = specialise::handler(instruction, &i, mode).unwrap_or_else(|| general_handler(facts.attr, facts.row));
+        i.handler = specialise::handler(instruction, &i, mode)
+            .or_else(|| vector::handler(instruction, &i, mode))
+            .unwrap_or_else(|| general_handler(facts.attr, facts.row));
         self.blocks.scratch.push(i);
         facts.attr.intersects(Attr::ENDS_BLOCK | Attr::BRANCH | Attr::INDIRECT)
     }
@@ -248,6 +250,8 @@ fn general_handler(attr: Attr, row: u16) -> crate::decode::Handler {
         handlers::indirect_exact
     } else if attr.contains(Attr::BRANCH) {
         handlers::branch_exact
+    } else if attr.intersects(Attr::X87_WAITS | Attr::MMX) {
+        handlers::waiting
     } else {
         debug_assert!(matches!(TABLE.row(row).run, Run::Emit(_) | Run::Microcode(_)));
         handlers::general

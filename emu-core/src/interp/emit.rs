@@ -4,7 +4,7 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Cpu, LazyFlags, slot},
     decode::{AddressForm, Insn, flag},
-    semantics::{Arithmetic, Flow, Helper, Memory, Pure, Registers, Types, Vectors},
+    semantics::{Arithmetic, Flow, Helper, Memory, Pure, Registers, Types},
 };
 use std::marker::PhantomData;
 
@@ -25,13 +25,15 @@ pub trait Path {
     /// Host address for an update of `w` at `linear`; `None`: not RAM within one page.
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Self::Fault>;
     /// See [`Memory::load_lane`].
-    fn load_lane(cpu: &mut Cpu, i: &Insn, delta: u64) -> Result<u128, Self::Fault>;
+    fn load_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, Self::Fault>;
     /// See [`Memory::store_lane`].
-    fn store_lane(cpu: &mut Cpu, i: &Insn, delta: u64, value: u128) -> Result<(), Self::Fault>;
+    fn store_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), Self::Fault>;
     /// An exception as a fault.
     fn fault(exception: Exception) -> Self::Fault;
     /// See [`Flow::helper`].
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Self::Fault>;
+    /// See [`Vectors::check_x87`](crate::semantics::Vectors::check_x87).
+    fn check_x87(cpu: &mut Cpu) -> Result<(), Self::Fault>;
     /// Checks the target of an indirect jump.
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Self::Fault>;
     /// A 64-bit access that is not one host access, read then written.
@@ -191,12 +193,25 @@ impl Path for FastPath {
         direct_write(cpu, linear, w.bytes()).map(Some).ok_or(Bail)
     }
     #[inline(always)]
-    fn load_lane(_: &mut Cpu, _: &Insn, _: u64) -> Result<u128, Bail> {
-        Err(Bail)
+    fn load_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, Bail> {
+        let linear = flat_address(cpu, i, form).wrapping_add(delta);
+        let host = direct_read(cpu, linear, 16).ok_or(Bail)?;
+        if linear & 15 != 0 && i.has(flag::ALIGNED) {
+            return Err(Bail);
+        }
+        // SAFETY: a TLB hit: the 16 bytes lie in one page of RAM.
+        Ok(unsafe { host.cast::<u128>().read_unaligned() })
     }
     #[inline(always)]
-    fn store_lane(_: &mut Cpu, _: &Insn, _: u64, _: u128) -> Result<(), Bail> {
-        Err(Bail)
+    fn store_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), Bail> {
+        let linear = flat_address(cpu, i, form).wrapping_add(delta);
+        let host = direct_write(cpu, linear, 16).ok_or(Bail)?;
+        if linear & 15 != 0 && i.has(flag::ALIGNED) {
+            return Err(Bail);
+        }
+        // SAFETY: a TLB hit for writing.
+        unsafe { host.cast::<u128>().write_unaligned(value) };
+        Ok(())
     }
     #[inline(always)]
     fn fault(_: Exception) -> Bail {
@@ -205,6 +220,11 @@ impl Path for FastPath {
     #[inline(always)]
     fn helper(_: &mut Cpu, _: &Insn, _: Helper) -> Result<(), Bail> {
         Err(Bail)
+    }
+    #[inline(always)]
+    fn check_x87(cpu: &mut Cpu) -> Result<(), Bail> {
+        const ES: u16 = 1 << 7;
+        if cpu.x87.fsw & ES == 0 { Ok(()) } else { Err(Bail) }
     }
     #[inline(always)]
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Bail> {
@@ -264,7 +284,7 @@ impl Path for ExactPath {
         }
         cpu.writable_host(linear, w)
     }
-    fn load_lane(cpu: &mut Cpu, i: &Insn, delta: u64) -> Result<u128, Exception> {
+    fn load_lane(cpu: &mut Cpu, i: &Insn, _: AddressForm, delta: u64) -> Result<u128, Exception> {
         let offset = cpu.effective_address(i).wrapping_add(delta) & i.asize.mask();
         let linear = cpu.linear(i.segment(), offset, 16, false)?;
         if i.has(flag::ALIGNED) && linear & 15 != 0 {
@@ -278,7 +298,7 @@ impl Path for ExactPath {
         cpu.read_bytes(linear, &mut bytes, crate::mmu::Privilege::Current)?;
         Ok(u128::from_le_bytes(bytes))
     }
-    fn store_lane(cpu: &mut Cpu, i: &Insn, delta: u64, value: u128) -> Result<(), Exception> {
+    fn store_lane(cpu: &mut Cpu, i: &Insn, _: AddressForm, delta: u64, value: u128) -> Result<(), Exception> {
         let offset = cpu.effective_address(i).wrapping_add(delta) & i.asize.mask();
         let linear = cpu.linear(i.segment(), offset, 16, true)?;
         if i.has(flag::ALIGNED) && linear & 15 != 0 {
@@ -296,6 +316,9 @@ impl Path for ExactPath {
     }
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Exception> {
         f(cpu, i)
+    }
+    fn check_x87(cpu: &mut Cpu) -> Result<(), Exception> {
+        crate::microcode::x87::check_pending(cpu)
     }
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Exception> {
         let inside = if cpu.mode.is_64bit() { cpu.is_canonical(target) } else { target <= u64::from(cpu.seg(Seg::Cs).limit) };
@@ -566,12 +589,12 @@ impl<P: Path> Memory for Interp<P> {
         P::store_at(self.cpu, seg, offset, w, value)
     }
     #[inline(always)]
-    fn load_lane(&mut self, i: &Insn, delta: u64) -> Result<u128, P::Fault> {
-        P::load_lane(self.cpu, i, delta)
+    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, P::Fault> {
+        P::load_lane(self.cpu, i, form, delta)
     }
     #[inline(always)]
-    fn store_lane(&mut self, i: &Insn, delta: u64, value: u128) -> Result<(), P::Fault> {
-        P::store_lane(self.cpu, i, delta, value)
+    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), P::Fault> {
+        P::store_lane(self.cpu, i, form, delta, value)
     }
 }
 
@@ -646,17 +669,3 @@ impl<P: Path> Flow for Interp<P> {
     }
 }
 
-impl<P> Vectors for Interp<P> {
-    #[inline(always)]
-    fn lane_from(&mut self, low: u64, high: u64) -> u128 {
-        u128::from(high) << 64 | u128::from(low)
-    }
-    #[inline(always)]
-    fn lane_low(&mut self, a: u128) -> u64 {
-        a as u64
-    }
-    #[inline(always)]
-    fn lane_high(&mut self, a: u128) -> u64 {
-        (a >> 64) as u64
-    }
-}

@@ -12,6 +12,7 @@ mod events;
 mod handlers;
 mod run;
 mod specialise;
+mod vector;
 
 pub use blocks::BlockCache;
 pub use emit::{Exact, Fast, Interp};

@@ -24,6 +24,13 @@ pub enum Stop {
 impl Cpu {
     /// Executes until asked to stop. HLT sleeps inside.
     pub fn run(&mut self) -> Stop {
+        self.enter_mxcsr();
+        let stop = self.run_until_asked();
+        self.sync_mxcsr();
+        stop
+    }
+
+    fn run_until_asked(&mut self) -> Stop {
         loop {
             if self.signal.attention().load(Ordering::Acquire) != 0
                 && let Some(stop) = self.serve_requests()
@@ -41,7 +48,9 @@ impl Cpu {
     /// Executes one instruction (or delivers one event), for tests and stepping.
     pub fn step(&mut self) {
         if self.events.activity == Activity::Active {
+            self.enter_mxcsr();
             self.run_one();
+            self.sync_mxcsr();
         }
     }
 

@@ -50,7 +50,8 @@ fn operand(i: &Insn, k: usize, mode: Mode) -> Option<u8> {
     }
 }
 
-fn memory(i: &Insn, mode: Mode) -> Option<u8> {
+/// How the fast path reaches the memory operand: [`BASE`], [`SCALED`], or not at all.
+pub(super) fn memory(i: &Insn, mode: Mode) -> Option<u8> {
     let native = if mode.is_64bit() { Width::W64 } else { Width::W32 };
     let seg = usize::from(i.seg);
     if i.asize != native || !mode.is_flat(seg) || mode.checks_alignment() || i.has(flag::MOFFS) || i.has(flag::LOCK) {

@@ -66,6 +66,7 @@ fn fxsave(cpu: &mut Cpu, i: &Insn, wide: bool) -> Result<(), Exception> {
     let linear = aligned_operand(cpu, i, LEGACY_SIZE as u64, 16, true)?;
     let mut image = [0; LEGACY_SIZE];
     store_x87(&cpu.x87, &mut image, wide);
+    cpu.sync_mxcsr();
     store_mxcsr(cpu, &mut image);
     let mut end = XMM;
     if cpu.control.cr4.contains(Cr4::OSFXSR) {
@@ -83,7 +84,7 @@ fn fxrstor(cpu: &mut Cpu, i: &Insn, wide: bool) -> Result<(), Exception> {
     let mxcsr = load_mxcsr(&image)?;
     cpu.x87 = load_x87(&image, wide);
     if cpu.control.cr4.contains(Cr4::OSFXSR) {
-        cpu.simd.mxcsr = mxcsr;
+        cpu.load_mxcsr(mxcsr);
         load_xmm(cpu, &image, xmm_range(i));
     }
     Ok(())
@@ -94,11 +95,12 @@ fn ldmxcsr(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     if value & !MXCSR_MASK != 0 {
         return Err(Exception::GP0);
     }
-    cpu.simd.mxcsr = value;
+    cpu.load_mxcsr(value);
     Ok(())
 }
 
 fn stmxcsr(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+    cpu.sync_mxcsr();
     cpu.write_operand(i, Width::W32, 0, cpu.simd.mxcsr.into())
 }
 

@@ -127,6 +127,7 @@ fn in_use(cpu: &Cpu) -> u64 {
 fn save(cpu: &mut Cpu, i: &Insn, kind: Save, wide: bool) -> Result<(), Exception> {
     check_enabled(cpu, kind == Save::Supervisor)?;
     fxsave::aligned_operand(cpu, i, HEADER.end as u64, 64, true)?;
+    cpu.sync_mxcsr();
     let requested = cpu.edx_eax() & cpu.control.xcr0.bits();
     let mut used = in_use(cpu) & requested;
     let mut image = Image::new();
@@ -234,7 +235,7 @@ fn restore(cpu: &mut Cpu, i: &Insn, wide: bool, supervisor: bool) -> Result<(), 
             if loaded & X87 != 0 { fxsave::load_x87(&image.bytes, wide) } else { fxsave::initial_x87() };
     }
     if let Some(mxcsr) = mxcsr {
-        cpu.simd.mxcsr = mxcsr;
+        cpu.load_mxcsr(mxcsr);
     }
     if requested & SSE != 0 {
         // The area is zero where the component is to be initialised.

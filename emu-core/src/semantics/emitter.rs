@@ -14,6 +14,7 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::Cpu,
     decode::{AddressForm, Insn},
+    lane::{FpOperation, LaneOperation, LaneOperation3},
 };
 
 /// What a semantic function returns.
@@ -177,9 +178,9 @@ pub trait Memory: Types + Sized {
     /// Stores to `seg:offset`.
     fn store_at(&mut self, seg: Seg, offset: Self::Value, w: Width, value: Self::Value) -> Result<(), Self::Fault>;
     /// Loads 16 bytes from the memory operand plus `delta` bytes. Alignment is checked where the row says so.
-    fn load_lane(&mut self, i: &Insn, delta: u64) -> Result<Self::Lane, Self::Fault>;
+    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<Self::Lane, Self::Fault>;
     /// Stores 16 bytes.
-    fn store_lane(&mut self, i: &Insn, delta: u64, value: Self::Lane) -> Result<(), Self::Fault>;
+    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: Self::Lane) -> Result<(), Self::Fault>;
 }
 
 /// Control flow.
@@ -199,14 +200,23 @@ pub trait Flow: Memory {
     fn helper(&mut self, i: &Insn, f: Helper) -> Result<(), Self::Fault>;
 }
 
-/// Vector lane operations.
-pub trait Vectors: Types {
+/// Vector lane operations. What each does to values is told in [`crate::lane`].
+pub trait Vectors: Memory {
     /// A lane from two 64-bit halves.
     fn lane_from(&mut self, low: Self::Value, high: Self::Value) -> Self::Lane;
     /// Low 64 bits of a lane.
     fn lane_low(&mut self, a: Self::Lane) -> Self::Value;
     /// High 64 bits of a lane.
     fn lane_high(&mut self, a: Self::Lane) -> Self::Value;
+    /// The pure operation `O`.
+    fn lane_op<O: LaneOperation>(&mut self, a: Self::Lane, b: Self::Lane, imm: u8) -> Self::Lane;
+    /// The pure operation `O` on three lanes.
+    fn lane_op3<O: LaneOperation3>(&mut self, a: Self::Lane, b: Self::Lane, c: Self::Lane, imm: u8) -> Self::Lane;
+    /// The floating-point operation `O` under the guest's MXCSR, in which it sets flags. Faults with #XM (or #UD
+    /// with CR4.OSXMMEXCPT clear) if an exception is not masked.
+    fn fp_op<O: FpOperation>(&mut self, a: Self::Lane, b: Self::Lane, imm: u8) -> Result<Self::Lane, Self::Fault>;
+    /// Lets a pending x87 exception be raised, as every MMX instruction does first.
+    fn check_x87(&mut self) -> Result<(), Self::Fault>;
 }
 
 /// Everything a semantic function needs.

@@ -4,6 +4,7 @@ mod emitter;
 pub mod integer;
 mod operand;
 mod table;
+pub mod vector;
 
 pub use emitter::{Arithmetic, Emitter, Flow, Helper, Memory, Pure, Registers, Step, Types, Vectors};
 pub use operand::{AnyForm, Fixed, Form, Semantics, fixed};
@@ -13,5 +14,6 @@ pub use table::{Attr, Key, NO_ROW, Row, Run, Table, form, microcode, microcode_f
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     let mut rows = Vec::new();
     rows.extend(integer::rows());
+    rows.extend(vector::rows());
     rows
 }

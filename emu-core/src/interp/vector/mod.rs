@@ -1,0 +1,124 @@
+//! Vector instructions in the interpreter: lanes are `u128`, operations are done by [`crate::lane`].
+//!
+//! Every vector row has specialised handlers: for registers and for memory in both address forms.
+
+mod mxcsr;
+
+use super::{
+    emit::{Interp, Path},
+    handlers::fast,
+    specialise,
+};
+use crate::{
+    arch::{Cr4, Exception},
+    cpu::{Cpu, Mode},
+    decode::{Handler, Insn, Kind},
+    lane::{
+        FpOperation, FpResult, LaneOperation, LaneOperation3,
+        fp::mxcsr::{CONTROL, DEFAULT, guarded},
+    },
+    semantics::{
+        Attr, Emitter, Semantics, Step, Vectors, fixed,
+        vector::{InMemory, InRegister, Meaning, Rows, list},
+    },
+};
+use iced_x86::{Code, Instruction};
+use rustc_hash::FxHashMap;
+use std::{marker::PhantomData, sync::LazyLock};
+
+impl<P: Path> Vectors for Interp<P> {
+    #[inline(always)]
+    fn lane_from(&mut self, low: u64, high: u64) -> u128 {
+        u128::from(high) << 64 | u128::from(low)
+    }
+    #[inline(always)]
+    fn lane_low(&mut self, a: u128) -> u64 {
+        a as u64
+    }
+    #[inline(always)]
+    fn lane_high(&mut self, a: u128) -> u64 {
+        (a >> 64) as u64
+    }
+    #[inline(always)]
+    fn lane_op<O: LaneOperation>(&mut self, a: u128, b: u128, imm: u8) -> u128 {
+        O::apply(a, b, imm)
+    }
+    #[inline(always)]
+    fn lane_op3<O: LaneOperation3>(&mut self, a: u128, b: u128, c: u128, imm: u8) -> u128 {
+        O::apply(a, b, c, imm)
+    }
+    #[inline(always)]
+    fn fp_op<O: FpOperation>(&mut self, a: u128, b: u128, imm: u8) -> Result<u128, P::Fault> {
+        if self.cpu.simd.mxcsr & CONTROL == DEFAULT {
+            return Ok(O::apply(a, b, imm));
+        }
+        under_guest_control(self.cpu, O::RESULT, (a, b, imm), O::apply).map_err(P::fault)
+    }
+    #[inline(always)]
+    fn check_x87(&mut self) -> Result<(), P::Fault> {
+        P::check_x87(self.cpu)
+    }
+}
+
+/// An operation under a control word of the guest's that is not the default. SDM vol. 1, 11.5.3 and 11.5.4.
+#[inline(never)]
+fn under_guest_control(
+    cpu: &mut Cpu,
+    kind: FpResult,
+    operands: (u128, u128, u8),
+    apply: fn(u128, u128, u8) -> u128,
+) -> Result<u128, Exception> {
+    let outcome = guarded(cpu.simd.mxcsr, kind, operands, apply);
+    cpu.simd.mxcsr |= outcome.flags;
+    let handled = cpu.control.cr4.contains(Cr4::OSXMMEXCPT);
+    outcome.result.ok_or(if handled { Exception::XM } else { Exception::UD })
+}
+
+/// A meaning with its operands found in way `F`, as the fast path wants it.
+struct By<M, F>(PhantomData<(M, F)>);
+
+impl<M: Meaning, F: crate::semantics::Form> Semantics for By<M, F> {
+    #[inline(always)]
+    fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
+        M::run::<E, F>(e, i)
+    }
+}
+
+/// Handlers of one form: register, memory at base and displacement, memory at a scaled index.
+struct Handlers {
+    register: Handler,
+    base: Handler,
+    scaled: Handler,
+}
+
+impl Rows for FxHashMap<Code, Handlers> {
+    fn add<M: Meaning>(&mut self, code: Code, _: Attr) {
+        let handlers = Handlers {
+            register: fast::<By<M, InRegister>>,
+            base: fast::<By<M, InMemory<false>>>,
+            scaled: fast::<By<M, InMemory<true>>>,
+        };
+        self.insert(code, handlers);
+    }
+}
+
+static HANDLERS: LazyLock<FxHashMap<Code, Handlers>> = LazyLock::new(|| {
+    let mut handlers = FxHashMap::default();
+    list(&mut handlers);
+    handlers
+});
+
+/// The specialised handler of a vector instruction.
+pub fn handler(instruction: &Instruction, i: &Insn, mode: Mode) -> Option<Handler> {
+    let handlers = HANDLERS.get(&instruction.code())?;
+    if !i.kind.contains(&Kind::Mem) {
+        return Some(handlers.register);
+    }
+    match specialise::memory(i, mode)? {
+        fixed::BASE => Some(handlers.base),
+        _ => Some(handlers.scaled),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! AES-NI. SDM vol. 1, 12.13; FIPS 197. The state is in column order, byte 0 lowest.
+
+use super::{elements::Elements, host, operation::lane_operations};
+
+lane_operations! {
+    Aesenc(a, b, _) => host::aesenc(a, b).unwrap_or_else(|| aesenc(a, b));
+    Aesenclast(a, b, _) => host::aesenclast(a, b).unwrap_or_else(|| aesenclast(a, b));
+    Aesdec(a, b, _) => host::aesdec(a, b).unwrap_or_else(|| aesdec(a, b));
+    Aesdeclast(a, b, _) => host::aesdeclast(a, b).unwrap_or_else(|| aesdeclast(a, b));
+    Aesimc(_, b, _) => host::aesimc(b).unwrap_or_else(|| aesimc(b));
+    Aeskeygenassist(_, b, imm) => aeskeygenassist(b, imm);
+}
+
+/// Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1.
+const fn multiply(mut a: u8, mut b: u8) -> u8 {
+    let mut product = 0;
+    while b != 0 {
+        if b & 1 != 0 {
+            product ^= a;
+        }
+        a = a << 1 ^ if a & 0x80 != 0 { 0x1B } else { 0 };
+        b >>= 1;
+    }
+    product
+}
+
+/// The S-box: the inverse in the field, then an affine map.
+const fn s_box() -> [u8; 256] {
+    let mut table = [0; 256];
+    // p runs through all powers of 3, q through those of its inverse.
+    let (mut p, mut q) = (1u8, 1u8);
+    loop {
+        p = multiply(p, 3);
+        q = multiply(q, 0xF6);
+        let affine = q ^ q.rotate_left(1) ^ q.rotate_left(2) ^ q.rotate_left(3) ^ q.rotate_left(4);
+        table[p as usize] = affine ^ 0x63;
+        if p == 1 {
+            break;
+        }
+    }
+    table[0] = 0x63;
+    table
+}
+
+const fn inverse(table: &[u8; 256]) -> [u8; 256] {
+    let mut inverted = [0; 256];
+    let mut k = 0;
+    while k < 256 {
+        inverted[table[k] as usize] = k as u8;
+        k += 1;
+    }
+    inverted
+}
+
+static S_BOX: [u8; 256] = s_box();
+static INVERSE_S_BOX: [u8; 256] = inverse(&s_box());
+
+/// SubBytes and ShiftRows: row r moves r columns left; inverted, right.
+fn substitute_and_shift(state: u128, table: &[u8; 256], columns: usize) -> u128 {
+    let state = <[u8; 16]>::of(state);
+    std::array::from_fn::<u8, 16, _>(|k| table[usize::from(state[(k + 4 * columns * (k % 4)) % 16])]).lane()
+}
+
+/// Each column as a polynomial times the one with these coefficients.
+fn mix_columns(state: u128, coefficients: [u8; 4]) -> u128 {
+    let state = <[u8; 16]>::of(state);
+    std::array::from_fn::<u8, 16, _>(|k| {
+        let (column, row) = (k & !3, k & 3);
+        (0..4).fold(0, |sum, from| sum ^ multiply(state[column + from], coefficients[(from + 4 - row) % 4]))
+    })
+    .lane()
+}
+
+pub(super) fn aesenc(state: u128, key: u128) -> u128 {
+    mix_columns(substitute_and_shift(state, &S_BOX, 1), [2, 3, 1, 1]) ^ key
+}
+
+pub(super) fn aesenclast(state: u128, key: u128) -> u128 {
+    substitute_and_shift(state, &S_BOX, 1) ^ key
+}
+
+pub(super) fn aesdec(state: u128, key: u128) -> u128 {
+    aesimc(substitute_and_shift(state, &INVERSE_S_BOX, 3)) ^ key
+}
+
+pub(super) fn aesdeclast(state: u128, key: u128) -> u128 {
+    substitute_and_shift(state, &INVERSE_S_BOX, 3) ^ key
+}
+
+pub(super) fn aesimc(state: u128) -> u128 {
+    mix_columns(state, [14, 11, 13, 9])
+}
+
+fn aeskeygenassist(key: u128, round: u8) -> u128 {
+    let key = <[u32; 4]>::of(key);
+    let substituted = |word: u32| u32::from_le_bytes(word.to_le_bytes().map(|byte| S_BOX[usize::from(byte)]));
+    let rotated = |word: u32| word.rotate_right(8) ^ u32::from(round);
+    let (one, three) = (substituted(key[1]), substituted(key[3]));
+    [one, rotated(one), three, rotated(three)].lane()
+}

@@ -1,0 +1,123 @@
+//! Operations as types, and their numbers.
+
+/// A pure operation on two lanes and an immediate.
+pub trait LaneOperation {
+    /// Its number.
+    const OP: LaneOp;
+    /// Does it. Operands an operation does not have are ignored.
+    fn apply(a: u128, b: u128, imm: u8) -> u128;
+}
+
+/// A pure operation on three lanes and an immediate.
+pub trait LaneOperation3 {
+    /// Its number.
+    const OP: LaneOp3;
+    /// Does it.
+    fn apply(a: u128, b: u128, c: u128, imm: u8) -> u128;
+}
+
+/// What the elements of a floating-point operation's result are: needed to tell tiny results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FpResult {
+    /// Four single-precision numbers (or fewer and zeros).
+    Singles,
+    /// Two double-precision numbers.
+    Doubles,
+    /// One single-precision number; the rest is copied.
+    Single,
+    /// One double-precision number; the rest is copied.
+    Double,
+    /// Never tiny: integers, masks, flags, operands.
+    Other,
+}
+
+/// A floating-point operation: its result depends on MXCSR, and it may report exceptions there.
+pub trait FpOperation {
+    /// Its number.
+    const OP: FpOp;
+    /// What it gives.
+    const RESULT: FpResult;
+    /// Does it under the host's MXCSR, leaving its exceptions in the flags there. On hosts other than x86:
+    /// [`portable`](Self::portable).
+    fn apply(a: u128, b: u128, imm: u8) -> u128;
+    /// Does it rounding to nearest, without flags.
+    fn portable(a: u128, b: u128, imm: u8) -> u128;
+}
+
+/// Declares lane operations: name, operands, what it does.
+macro_rules! lane_operations {
+    ($($name:ident($a:pat, $b:pat, $imm:pat) => $body:expr;)*) => {$(
+        #[doc = concat!("See the manual at `", stringify!($name), "`.")]
+        pub struct $name;
+        impl $crate::lane::LaneOperation for $name {
+            const OP: $crate::lane::LaneOp = $crate::lane::LaneOp::$name;
+            #[inline(always)]
+            fn apply($a: u128, $b: u128, $imm: u8) -> u128 {
+                $body
+            }
+        }
+    )*};
+}
+pub(super) use lane_operations;
+
+/// Numbers of the integer, shuffle and logic operations. Named as the instructions, except that one name
+/// stands for all instructions that do the same (`Pand` is ANDPS and ANDPD too).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the manual's mnemonics")]
+#[rustfmt::skip]
+pub enum LaneOp {
+    Paddb, Paddw, Paddd, Paddq, Psubb, Psubw, Psubd, Psubq,
+    Paddsb, Paddsw, Paddusb, Paddusw, Psubsb, Psubsw, Psubusb, Psubusw,
+    Pmullw, Pmulld, Pmulhw, Pmulhuw, Pmulhrsw, Pmuludq, Pmuldq, Pmaddwd, Pmaddubsw,
+    Pavgb, Pavgw, Pminub, Pminuw, Pminud, Pminsb, Pminsw, Pminsd,
+    Pmaxub, Pmaxuw, Pmaxud, Pmaxsb, Pmaxsw, Pmaxsd,
+    Pcmpeqb, Pcmpeqw, Pcmpeqd, Pcmpeqq, Pcmpgtb, Pcmpgtw, Pcmpgtd, Pcmpgtq,
+    Pabsb, Pabsw, Pabsd, Psignb, Psignw, Psignd,
+    Phaddw, Phaddd, Phaddsw, Phsubw, Phsubd, Phsubsw,
+    Psadbw, Mpsadbw, Phminposuw, Pand, Pandn, Por, Pxor,
+    Psllw, Pslld, Psllq, Psrlw, Psrld, Psrlq, Psraw, Psrad, Pslldq, Psrldq, Palignr,
+    Packsswb, Packssdw, Packuswb, Packusdw,
+    Punpcklbw, Punpcklwd, Punpckldq, Punpcklqdq, Punpckhbw, Punpckhwd, Punpckhdq, Punpckhqdq,
+    Pshufb, Pshufd, Pshuflw, Pshufhw, Shufps, Shufpd, Movshdup, Movsldup,
+    Pblendw, Blendps, Blendpd, Insertps,
+    Pinsrb, Pinsrw, Pinsrd, Pinsrq, Pextrb, Pextrw, Pextrd, Pextrq,
+    Pmovsxbw, Pmovsxbd, Pmovsxbq, Pmovsxwd, Pmovsxwq, Pmovsxdq,
+    Pmovzxbw, Pmovzxbd, Pmovzxbq, Pmovzxwd, Pmovzxwq, Pmovzxdq,
+    Pmovmskb, Movmskps, Movmskpd, Ptest,
+    Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq,
+    Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256msg1, Sha256msg2,
+    Pcmpistr, ExpandMask,
+}
+
+/// Numbers of the operations on three lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the manual's mnemonics")]
+pub enum LaneOp3 {
+    Pblendvb,
+    Blendvps,
+    Blendvpd,
+    Sha256rnds2,
+    Pcmpestr,
+}
+
+/// Numbers of the floating-point operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the manual's mnemonics")]
+#[rustfmt::skip]
+pub enum FpOp {
+    Addps, Addpd, Addss, Addsd, Subps, Subpd, Subss, Subsd,
+    Mulps, Mulpd, Mulss, Mulsd, Divps, Divpd, Divss, Divsd,
+    Minps, Minpd, Minss, Minsd, Maxps, Maxpd, Maxss, Maxsd,
+    Sqrtps, Sqrtpd, Sqrtss, Sqrtsd, Rcpps, Rcpss, Rsqrtps, Rsqrtss,
+    Cmpps, Cmppd, Cmpss, Cmpsd, Comiss, Comisd, Ucomiss, Ucomisd,
+    Roundps, Roundpd, Roundss, Roundsd, Dpps, Dppd,
+    Haddps, Haddpd, Hsubps, Hsubpd, Addsubps, Addsubpd,
+    Cvtss2sd, Cvtsd2ss, Cvtps2pd, Cvtpd2ps, Cvtdq2ps, Cvtdq2pd,
+    Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,
+    Cvtsi2ss32, Cvtsi2ss64, Cvtsi2sd32, Cvtsi2sd64,
+    Cvtss2si32, Cvtss2si64, Cvttss2si32, Cvttss2si64,
+    Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64,
+}

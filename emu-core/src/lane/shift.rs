@@ -1,0 +1,38 @@
+//! Shifts of elements by a count in the low 64 bits of the second lane, and of whole lanes by bytes.
+
+use super::{
+    elements::map,
+    operation::lane_operations,
+};
+
+/// The count, one more than any element has bits if it is larger.
+#[inline(always)]
+fn count(b: u128) -> u32 {
+    (b as u64).min(65) as u32
+}
+
+lane_operations! {
+    Psllw(a, b, _) => if count(b) < 16 { map::<u16, 8>(a, |x| x << (count(b) & 15)) } else { 0 };
+    Pslld(a, b, _) => if count(b) < 32 { map::<u32, 4>(a, |x| x << (count(b) & 31)) } else { 0 };
+    Psllq(a, b, _) => if count(b) < 64 { map::<u64, 2>(a, |x| x << (count(b) & 63)) } else { 0 };
+    Psrlw(a, b, _) => if count(b) < 16 { map::<u16, 8>(a, |x| x >> (count(b) & 15)) } else { 0 };
+    Psrld(a, b, _) => if count(b) < 32 { map::<u32, 4>(a, |x| x >> (count(b) & 31)) } else { 0 };
+    Psrlq(a, b, _) => if count(b) < 64 { map::<u64, 2>(a, |x| x >> (count(b) & 63)) } else { 0 };
+    Psraw(a, b, _) => map::<i16, 8>(a, |x| x >> count(b).min(15));
+    Psrad(a, b, _) => map::<i32, 4>(a, |x| x >> count(b).min(31));
+    Pslldq(a, _, imm) => a.checked_shl(8 * u32::from(imm)).unwrap_or(0);
+    Psrldq(a, _, imm) => a.checked_shr(8 * u32::from(imm)).unwrap_or(0);
+    Palignr(a, b, imm) => palignr(a, b, imm);
+}
+
+/// Bytes `imm` and following of the 32 bytes with `a` above `b`.
+#[inline(always)]
+fn palignr(a: u128, b: u128, imm: u8) -> u128 {
+    let bits = 8 * u32::from(imm);
+    match imm {
+        0 => b,
+        1..16 => b >> bits | a << (128 - bits),
+        16..32 => a >> (bits - 128),
+        _ => 0,
+    }
+}

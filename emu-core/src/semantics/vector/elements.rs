@@ -1,0 +1,163 @@
+//! Elements to and from general-purpose registers, and sign masks. SDM vol. 1, 10.4.4, 12.6.6 to 12.6.8.
+
+use super::{
+    MMX, Meaning, Rows, SSE,
+    operand::{extend, read_gpr, read_low, write_gpr},
+    packed::width,
+};
+use crate::{
+    arch::Width,
+    decode::{Insn, Kind},
+    lane::{
+        Insertps as InsertSingle, LaneOperation, Movmskpd, Movmskps, Pextrb, Pextrd, Pextrq, Pextrw, Pinsrb, Pinsrd,
+        Pinsrq, Pinsrw, Pmovmskb,
+    },
+    semantics::{Emitter, Form, Step},
+};
+use iced_x86::Code;
+use std::marker::PhantomData;
+
+/// PINSRx: 2^`W` bytes from a register or memory.
+struct Insert<O, const W: u8>(PhantomData<O>);
+/// PEXTRx: to a register, zero-extended, or 2^`W` bytes to memory.
+struct Extract<O, const W: u8>(PhantomData<O>);
+/// PMOVMSKB, MOVMSKPS, MOVMSKPD.
+struct SignMask<O>(PhantomData<O>);
+/// INSERTPS: in memory there is only one element to choose from.
+struct Insertps;
+/// PINSRW on an MMX register.
+struct InsertMmx;
+/// PEXTRW from an MMX register.
+struct ExtractMmx;
+/// PMOVMSKB of an MMX register.
+struct SignMaskMmx;
+
+impl<O: LaneOperation, const W: u8> Meaning for Insert<O, W> {
+    #[inline(always)]
+    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
+        let value = read_gpr::<E, F>(e, i, 1, width(W))?;
+        let value = extend(e, value);
+        let a = e.vector(i.reg[0], 0);
+        let r = e.lane_op::<O>(a, value, i.imm as u8);
+        e.set_vector(i.reg[0], 0, r);
+        Ok(())
+    }
+}
+impl<O: LaneOperation, const W: u8> Meaning for Extract<O, W> {
+    #[inline(always)]
+    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
+        let value = e.vector(i.reg[1], 0);
+        let element = e.lane_op::<O>(value, value, i.imm as u8);
+        let element = e.lane_low(element);
+        // In a register 32 or 64 bits are written, which is the same.
+        let w = if F::kind(i, 0) == Kind::Mem { width(W) } else { Width::W64 };
+        write_gpr::<E, F>(e, i, 0, w, element)
+    }
+}
+impl<O: LaneOperation> Meaning for SignMask<O> {
+    #[inline(always)]
+    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
+        let value = e.vector(i.reg[1], 0);
+        let mask = e.lane_op::<O>(value, value, 0);
+        let mask = e.lane_low(mask);
+        e.set_gpr(Width::W64, i.reg[0], mask);
+        Ok(())
+    }
+}
+impl Meaning for Insertps {
+    #[inline(always)]
+    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
+        let b = read_low::<E, F>(e, i, 1, Width::W32)?;
+        let a = e.vector(i.reg[0], 0);
+        let imm = i.imm as u8 & if F::kind(i, 1) == Kind::Mem { 0x3F } else { 0xFF };
+        let r = e.lane_op::<InsertSingle>(a, b, imm);
+        e.set_vector(i.reg[0], 0, r);
+        Ok(())
+    }
+}
+impl Meaning for InsertMmx {
+    #[inline(always)]
+    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
+        e.check_x87()?;
+        let value = read_gpr::<E, F>(e, i, 1, Width::W16)?;
+        let a = e.mmx(i.reg[0]);
+        let (a, value) = (extend(e, a), extend(e, value));
+        let r = e.lane_op::<Pinsrw>(a, value, i.imm as u8 & 3);
+        let r = e.lane_low(r);
+        e.enter_mmx();
+        e.set_mmx(i.reg[0], r);
+        Ok(())
+    }
+}
+impl Meaning for ExtractMmx {
+    #[inline(always)]
+    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
+        e.check_x87()?;
+        e.enter_mmx();
+        let value = e.mmx(i.reg[1]);
+        let value = extend(e, value);
+        let word = e.lane_op::<Pextrw>(value, value, i.imm as u8 & 3);
+        let word = e.lane_low(word);
+        e.set_gpr(Width::W64, i.reg[0], word);
+        Ok(())
+    }
+}
+impl Meaning for SignMaskMmx {
+    #[inline(always)]
+    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
+        e.check_x87()?;
+        e.enter_mmx();
+        let value = e.mmx(i.reg[1]);
+        let value = extend(e, value);
+        let mask = e.lane_op::<Pmovmskb>(value, value, 0);
+        let mask = e.lane_low(mask);
+        e.set_gpr(Width::W64, i.reg[0], mask);
+        Ok(())
+    }
+}
+
+/// Rows of this family.
+pub fn list<R: Rows>(rows: &mut R) {
+    for code in [Code::Pinsrb_xmm_r32m8_imm8, Code::Pinsrb_xmm_r64m8_imm8] {
+        rows.add::<Insert<Pinsrb, 0>>(code, SSE);
+    }
+    for code in [Code::Pinsrw_xmm_r32m16_imm8, Code::Pinsrw_xmm_r64m16_imm8] {
+        rows.add::<Insert<Pinsrw, 1>>(code, SSE);
+    }
+    rows.add::<Insert<Pinsrd, 2>>(Code::Pinsrd_xmm_rm32_imm8, SSE);
+    rows.add::<Insert<Pinsrq, 3>>(Code::Pinsrq_xmm_rm64_imm8, SSE);
+    for code in [Code::Pextrb_r32m8_xmm_imm8, Code::Pextrb_r64m8_xmm_imm8] {
+        rows.add::<Extract<Pextrb, 0>>(code, SSE);
+    }
+    for code in [
+        Code::Pextrw_r32_xmm_imm8,
+        Code::Pextrw_r64_xmm_imm8,
+        Code::Pextrw_r32m16_xmm_imm8,
+        Code::Pextrw_r64m16_xmm_imm8,
+    ] {
+        rows.add::<Extract<Pextrw, 1>>(code, SSE);
+    }
+    for code in [Code::Pextrd_rm32_xmm_imm8, Code::Extractps_rm32_xmm_imm8, Code::Extractps_r64m32_xmm_imm8] {
+        rows.add::<Extract<Pextrd, 2>>(code, SSE);
+    }
+    rows.add::<Extract<Pextrq, 3>>(Code::Pextrq_rm64_xmm_imm8, SSE);
+    for code in [Code::Pmovmskb_r32_xmm, Code::Pmovmskb_r64_xmm] {
+        rows.add::<SignMask<Pmovmskb>>(code, SSE);
+    }
+    for code in [Code::Movmskps_r32_xmm, Code::Movmskps_r64_xmm] {
+        rows.add::<SignMask<Movmskps>>(code, SSE);
+    }
+    for code in [Code::Movmskpd_r32_xmm, Code::Movmskpd_r64_xmm] {
+        rows.add::<SignMask<Movmskpd>>(code, SSE);
+    }
+    rows.add::<Insertps>(Code::Insertps_xmm_xmmm32_imm8, SSE);
+    for code in [Code::Pinsrw_mm_r32m16_imm8, Code::Pinsrw_mm_r64m16_imm8] {
+        rows.add::<InsertMmx>(code, MMX);
+    }
+    for code in [Code::Pextrw_r32_mm_imm8, Code::Pextrw_r64_mm_imm8] {
+        rows.add::<ExtractMmx>(code, MMX);
+    }
+    for code in [Code::Pmovmskb_r32_mm, Code::Pmovmskb_r64_mm] {
+        rows.add::<SignMaskMmx>(code, MMX);
+    }
+}
