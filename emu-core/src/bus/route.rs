@@ -157,11 +157,12 @@ impl Bus {
         }
     }
 
-    /// Logs an access that nobody took, once per place.
+    /// Logs an access that nobody took, once per port and once per page of memory.
     #[cold]
     fn complain(&self, port: bool, address: u64, what: &str, error: Option<IoError>) {
+        let place = if port { address } else { address & !0xFFF };
         let mut seen = self.complained.lock();
-        if seen.len() < 1024 && seen.insert((port, address)) {
+        if seen.len() < 1024 && seen.insert((port, place)) {
             let space = if port { "port" } else { "memory" };
             match error {
                 None => log::debug!("{what} of {space} {address:#x}: nothing there"),

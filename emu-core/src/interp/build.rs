@@ -250,6 +250,8 @@ fn general_handler(attr: Attr, row: u16) -> crate::decode::Handler {
         handlers::indirect_exact
     } else if attr.contains(Attr::BRANCH) {
         handlers::branch_exact
+    } else if attr.intersects(Attr::X87_WAITS | Attr::MMX) {
+        handlers::waiting
     } else {
         debug_assert!(matches!(TABLE.row(row).run, Run::Emit(_) | Run::Microcode(_)));
         handlers::general

@@ -123,6 +123,19 @@ pub unsafe fn general(cpu: &mut Cpu, i: *const Insn) -> u32 {
     unsafe { exact(cpu, i) }
 }
 
+/// A row that first waits for pending x87 exceptions.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn waiting(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    match crate::microcode::x87::check_pending(cpu) {
+        // SAFETY: the caller's promise.
+        Ok(()) => unsafe { exact(cpu, i) },
+        // SAFETY: the caller's promise.
+        Err(exception) => raise(cpu, unsafe { &*i }, exception),
+    }
+}
+
 /// Runs the row of `i` on the exact emitter; returns (taken, target) as a branch left them.
 #[inline(always)]
 fn run_exact(cpu: &mut Cpu, i: &Insn) -> Result<(bool, u64), Exception> {

@@ -8,7 +8,7 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Cpu, LazyFlags, slot},
     decode::{Insn, flag},
-    microcode::port::check_io_permission,
+    microcode::port::{check_io_permission, read_port, write_port},
     mmu::{Access, Privilege},
     semantics::{Attr, Emitter, Row, microcode_form},
 };
@@ -135,15 +135,15 @@ fn ins(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
     // Reading a port can change the device: the store must be known to succeed.
     let linear = cpu.linear(Seg::Es, destination(cpu, i), w.bytes(), true)?;
     cpu.probe_write(linear, w.bytes(), Privilege::Current)?;
-    let value = cpu.io.port_read(cpu.id, port, w.bytes() as u8);
-    cpu.write_linear(linear, w, value.into(), Privilege::Current)
+    let value = read_port(cpu, port, w);
+    cpu.write_linear(linear, w, value, Privilege::Current)
 }
 
 fn outs(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
     let port = cpu.gpr(Width::W16, slot::RDX) as u16;
     check_io_permission(cpu, port, w.bytes())?;
     let value = cpu.read_seg(i.segment(), source(cpu, i), w)?;
-    cpu.io.port_write(cpu.id, port, w.bytes() as u8, value as u32);
+    write_port(cpu, port, w, value);
     Ok(())
 }
 
