@@ -33,9 +33,9 @@ lane_operations! {
 
     Pmullw(a, b, _) => map2::<u16, 8>(a, b, u16::wrapping_mul);
     Pmulld(a, b, _) => map2::<u32, 4>(a, b, u32::wrapping_mul);
-    Pmulhw(a, b, _) => map2::<i16, 8>(a, b, |x, y| (i32::from(x) * i32::from(y) >> 16) as i16);
-    Pmulhuw(a, b, _) => map2::<u16, 8>(a, b, |x, y| (u32::from(x) * u32::from(y) >> 16) as u16);
-    Pmulhrsw(a, b, _) => map2::<i16, 8>(a, b, |x, y| (((i32::from(x) * i32::from(y) >> 14) + 1) >> 1) as i16);
+    Pmulhw(a, b, _) => map2::<i16, 8>(a, b, |x, y| ((i32::from(x) * i32::from(y)) >> 16) as i16);
+    Pmulhuw(a, b, _) => map2::<u16, 8>(a, b, |x, y| ((u32::from(x) * u32::from(y)) >> 16) as u16);
+    Pmulhrsw(a, b, _) => map2::<i16, 8>(a, b, |x, y| (((((i32::from(x) * i32::from(y)) >> 14) + 1) >> 1)) as i16);
     Pmuludq(a, b, _) => map2::<u64, 2>(a, b, |x, y| (x & 0xFFFF_FFFF) * (y & 0xFFFF_FFFF));
     Pmuldq(a, b, _) => map2::<i64, 2>(a, b, |x, y| i64::from(x as i32) * i64::from(y as i32));
     Pmaddwd(a, b, _) => host::pmaddwd(a, b).unwrap_or_else(|| pmaddwd(a, b));
