@@ -103,6 +103,8 @@ pub struct BlockCache {
     pub next: *const Insn,
     /// Space for decoding.
     pub scratch: Vec<Insn>,
+    /// What the instructions in it do with the flags.
+    pub flag_uses: Vec<super::liveness::FlagUse>,
     /// Blocks decoded since the start.
     pub decoded: u64,
 }
@@ -123,6 +125,7 @@ impl BlockCache {
             checks: Checks::new(),
             next: std::ptr::null(),
             scratch: Vec::with_capacity(64),
+            flag_uses: Vec::with_capacity(64),
             decoded: 0,
         }
     }

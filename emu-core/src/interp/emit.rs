@@ -12,6 +12,8 @@ use std::marker::PhantomData;
 pub trait Path {
     /// What a fault is.
     type Fault;
+    /// Whether anybody will look at the flags this instruction sets.
+    const FLAGS: bool = true;
     /// See [`Memory::load`].
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Self::Fault>;
     /// See [`Memory::store`].
@@ -70,12 +72,15 @@ impl<P> Interp<P> {
 
 /// Everything, exactly.
 pub struct ExactPath;
-/// What is common; anything else bails out.
-pub struct FastPath;
+/// What is common; anything else bails out. Without `FLAGS`, for instructions whose flags are overwritten
+/// before anything can see them.
+pub struct FastPath<const FLAGS: bool>;
 /// The exact interpreter's emitter.
 pub type Exact = Interp<ExactPath>;
 /// The fast one.
-pub type Fast = Interp<FastPath>;
+pub type Fast = Interp<FastPath<true>>;
+/// The fast one for instructions whose flags nobody sees.
+pub type Quiet = Interp<FastPath<false>>;
 
 /// The fast path does not know how: run the instruction again on the exact one.
 pub struct Bail;
@@ -151,8 +156,9 @@ fn register_slot(cpu: &Cpu, number: u8) -> u64 {
     unsafe { *cpu.regs.get_unchecked(usize::from(number)) }
 }
 
-impl Path for FastPath {
+impl<const FLAGS: bool> Path for FastPath<FLAGS> {
     type Fault = Bail;
+    const FLAGS: bool = FLAGS;
 
     #[inline(always)]
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Bail> {
@@ -481,7 +487,7 @@ impl<P> Arithmetic for Interp<P> {
     }
 }
 
-impl<P> Registers for Interp<P> {
+impl<P: Path> Registers for Interp<P> {
     #[inline(always)]
     fn gpr(&mut self, w: Width, at: u8) -> u64 {
         debug_assert!(usize::from(at) + w.bytes() as usize <= slot::COUNT * 8);
@@ -514,7 +520,9 @@ impl<P> Registers for Interp<P> {
     }
     #[inline(always)]
     fn set_flags(&mut self, result: u64, aux: u64) {
-        self.cpu.flags = LazyFlags { result, aux };
+        if P::FLAGS {
+            self.cpu.flags = LazyFlags { result, aux };
+        }
     }
     fn system_flags(&mut self) -> u64 {
         self.cpu.eflags.bits().into()

@@ -6,7 +6,7 @@
 
 use super::{
     blocks::{Crossing, JumpEntry, TABLE, Tail},
-    emit::{Exact, Fast},
+    emit::{Exact, Fast, Quiet},
 };
 use crate::{
     arch::{Exception, Width},
@@ -70,6 +70,21 @@ pub fn enter(cpu: &mut Cpu, entry: *const Insn) -> u32 {
 pub unsafe fn fast<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: `i` is valid and outlives the call; the emitter does not outlive the borrow of `cpu`.
     let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
+    match S::run(&mut e, insn) {
+        // SAFETY: instructions of a block follow each other.
+        Ok(()) => unsafe { go(cpu, i.add(1)) },
+        // SAFETY: the same instruction.
+        Err(_) => unsafe { exact(cpu, i) },
+    }
+}
+
+/// An instruction whose flags are overwritten before anything can see them.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn quiet<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: as in `fast`.
+    let (insn, mut e) = unsafe { (&*i, Quiet::new(cpu)) };
     match S::run(&mut e, insn) {
         // SAFETY: instructions of a block follow each other.
         Ok(()) => unsafe { go(cpu, i.add(1)) },

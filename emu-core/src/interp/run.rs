@@ -58,6 +58,9 @@ impl Cpu {
         if self.mode.is_stepping() || self.events.shadow || self.needs_single_steps() {
             return self.run_one();
         }
+        // RF holds for one instruction. Without breakpoints it has nothing to hold back, and whatever that
+        // instruction raises sets it again.
+        self.eflags.remove(Flags::RF);
         let code = match self.look_up() {
             Ok(found) => self.enter(&found, budget),
             Err(exception) => return self.deliver(exception),

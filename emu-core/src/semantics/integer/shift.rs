@@ -185,7 +185,6 @@ impl<const K: u8, F: Form> Semantics for Shift<K, F> {
         let carry = carry_in(e);
         let (a, r) = update::<E, F>(e, i, 0, |e, a| shifted(e, K, w, a, count, carry))?;
         let (old_result, old_aux) = (e.flags_result(), e.flags_aux());
-        let unchanged = e.is_zero(count);
         let cf = carry_out(e, K, w, a, count, r, carry);
         let of = overflow_out(e, K, w, r, cf);
         if matches!(K, SHL | SHR | SAR) {
@@ -194,6 +193,10 @@ impl<const K: u8, F: Form> Semantics for Shift<K, F> {
             e.set_flags(result, zero);
         }
         replace_carry_overflow(e, cf, of);
+        if F::kind(i, 1) == Kind::Imm && i.imm & if w == Width::W64 { 63 } else { 31 } != 0 {
+            return Ok(());
+        }
+        let unchanged = e.is_zero(count);
         let (result, aux) = (e.flags_result(), e.flags_aux());
         let result = e.select(unchanged, old_result, result);
         let aux = e.select(unchanged, old_aux, aux);
