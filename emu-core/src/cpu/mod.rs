@@ -174,7 +174,7 @@ impl Cpu {
         }
         self.cpl = self.segments.data[Seg::Ss as usize].dpl();
         self.mmu.flush_all();
-        self.mode_changed();
+        crate::microcode::debug::breakpoints_changed(self);
     }
 
     /// RFLAGS.

@@ -4,7 +4,7 @@
 //! that every row of the opcode table gets a function of its own in which the operation is one or two host
 //! instructions; each also has a number ([`LaneOp`], [`FpOp`]) for tiers that translate it. No CPU, no memory.
 //!
-//! Most integer operations are loops over arrays, which the compiler turns into vector instructions. [`host`]
+//! Most integer operations are loops over arrays, which the compiler turns into vector instructions. `host`
 //! has those that are beyond SSE2 or beyond the compiler, found at run time; every one also has a portable
 //! text, which tests hold against it.
 

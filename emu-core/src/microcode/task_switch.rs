@@ -253,8 +253,8 @@ fn load(cpu: &mut Cpu, image: &Image, nested: bool) -> Result<(), Exception> {
         put(cpu, seg, if vm86 { vm86::segment(selector) } else { null_segment(selector, 0) });
     }
     cpu.cpl = if vm86 { 3 } else { rpl(image.selectors[Seg::Cs as usize]) };
-    let keep = if image.wide { Flags::empty() } else { Flags::from_bits_retain(0xFFFF_0000) };
-    let mut flags = cpu.rflags() & keep | image.flags & Flags::ALL;
+    // The upper half, which a 16-bit TSS does not have, becomes zero.
+    let mut flags = image.flags & Flags::ALL;
     flags.set(Flags::NT, nested || flags.contains(Flags::NT));
     cpu.set_rflags(flags);
     cpu.segments.ldtr = null_segment(image.ldt, 0);

@@ -1,7 +1,7 @@
 //! SSE floating point. On x86 hosts every operation is the host's own instruction, so that results, NaNs and
 //! flags are right by construction; [`mxcsr`] brings the guest's control word to it.
 //!
-//! Elsewhere [`portable`] does it in Rust: rounding to nearest whatever MXCSR says, and without flags.
+//! Elsewhere `portable` does it in Rust: rounding to nearest whatever MXCSR says, and without flags.
 
 mod compare;
 mod compute;
