@@ -147,7 +147,8 @@ fn long_mode() -> Box<Cpu> {
     state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
     state.control.efer = Efer::LME | Efer::LMA;
     state.control.cr3 = 0x1000;
-    state.segments.data = [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
+    state.segments.data =
+        [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
     state.segments.data[1] = Segment { selector: 8, attr: 0xA09B, limit: u32::MAX, base: 0, unusable: false };
     cpu.load_state(&state);
     cpu
@@ -206,9 +207,27 @@ impl Random {
     fn single(&mut self) -> u32 {
         let sign = ((self.next() & 1) as u32) << 31;
         let edges = [
-            0, 1, 0x7F_FFFF, 0x80_0000, 0x80_0001, 0x3F80_0000, 0x3F00_0000, 0x3F00_0001, 0x3FC0_0000, 0x4020_0000,
-            0x4F00_0000, 0x4EFF_FFFF, 0x5F00_0000, 0x7F7F_FFFF, 0x7F80_0000, 0x7F80_0001, 0x7FC0_0000, 0x7FC0_1234,
-            0x3DCC_CCCD, 0x4B00_0001, 0x3EFF_FFFF,
+            0,
+            1,
+            0x7F_FFFF,
+            0x80_0000,
+            0x80_0001,
+            0x3F80_0000,
+            0x3F00_0000,
+            0x3F00_0001,
+            0x3FC0_0000,
+            0x4020_0000,
+            0x4F00_0000,
+            0x4EFF_FFFF,
+            0x5F00_0000,
+            0x7F7F_FFFF,
+            0x7F80_0000,
+            0x7F80_0001,
+            0x7FC0_0000,
+            0x7FC0_1234,
+            0x3DCC_CCCD,
+            0x4B00_0001,
+            0x3EFF_FFFF,
         ];
         match self.below(4) {
             0 => self.next() as u32,
@@ -220,12 +239,30 @@ impl Random {
     fn double(&mut self) -> u64 {
         let sign = (self.next() & 1) << 63;
         let edges = [
-            0, 1, 0xF_FFFF_FFFF_FFFF, 0x10_0000_0000_0000, 0x3FF0_0000_0000_0000, 0x3FE0_0000_0000_0000,
-            0x3FF8_0000_0000_0000, 0x4004_0000_0000_0000, 0x41DF_FFFF_FFC0_0000, 0x41E0_0000_0000_0000,
-            0x41DF_FFFF_FFE0_0000, 0x43E0_0000_0000_0000, 0x47EF_FFFF_E000_0000, 0x47EF_FFFF_F000_0000,
-            0x3810_0000_0000_0000, 0x36A0_0000_0000_0000, 0x3690_0000_0000_0000, 0x7FEF_FFFF_FFFF_FFFF,
-            0x7FF0_0000_0000_0000, 0x7FF0_0000_0000_0001, 0x7FF8_0000_0000_0000, 0x7FF8_0000_0000_4321,
-            0x3FB9_9999_9999_999A, 0x380F_FFFF_FFFF_FFFF,
+            0,
+            1,
+            0xF_FFFF_FFFF_FFFF,
+            0x10_0000_0000_0000,
+            0x3FF0_0000_0000_0000,
+            0x3FE0_0000_0000_0000,
+            0x3FF8_0000_0000_0000,
+            0x4004_0000_0000_0000,
+            0x41DF_FFFF_FFC0_0000,
+            0x41E0_0000_0000_0000,
+            0x41DF_FFFF_FFE0_0000,
+            0x43E0_0000_0000_0000,
+            0x47EF_FFFF_E000_0000,
+            0x47EF_FFFF_F000_0000,
+            0x3810_0000_0000_0000,
+            0x36A0_0000_0000_0000,
+            0x3690_0000_0000_0000,
+            0x7FEF_FFFF_FFFF_FFFF,
+            0x7FF0_0000_0000_0000,
+            0x7FF0_0000_0000_0001,
+            0x7FF8_0000_0000_0000,
+            0x7FF8_0000_0000_4321,
+            0x3FB9_9999_9999_999A,
+            0x380F_FFFF_FFFF_FFFF,
         ];
         match self.below(4) {
             0 => self.next(),
@@ -363,7 +400,10 @@ fn compare(code: Code, memory: bool, rounds: u64) {
             here.rflags = here.rflags & u64::from(Flags::ARITHMETIC.bits()) | 2;
             let done = interpret(&mut cpu, len, &mut there);
             assert!(done, "{code:?} memory {memory} imm {imm:#x} raised {:?} on {before:x?}", cpu.raised);
-            assert_eq!(there, here, "{code:?} memory {memory} imm {imm:#x} on {before:#x?}: {there:#x?} instead of {here:#x?}");
+            assert_eq!(
+                there, here,
+                "{code:?} memory {memory} imm {imm:#x} on {before:#x?}: {there:#x?} instead of {here:#x?}"
+            );
         }
     }
 }

@@ -3,26 +3,10 @@
 use super::{
     LaneOp3, LaneOperation3,
     elements::{Elements, build, map},
-    host,
-    operation::lane_operations,
+    operation::{host_operations, lane_operations},
 };
 
 lane_operations! {
-    Packsswb(a, b, _) => host::packsswb(a, b).unwrap_or_else(|| pack::<i16, i8, 8, 16>(a, b, |x| x.clamp(-0x80, 0x7F) as i8));
-    Packssdw(a, b, _) => host::packssdw(a, b).unwrap_or_else(|| pack::<i32, i16, 4, 8>(a, b, |x| x.clamp(-0x8000, 0x7FFF) as i16));
-    Packuswb(a, b, _) => host::packuswb(a, b).unwrap_or_else(|| pack::<i16, u8, 8, 16>(a, b, |x| x.clamp(0, 0xFF) as u8));
-    Packusdw(a, b, _) => pack::<i32, u16, 4, 8>(a, b, |x| x.clamp(0, 0xFFFF) as u16);
-
-    Punpcklbw(a, b, _) => interleave::<u8, 16>(a, b, 0);
-    Punpcklwd(a, b, _) => interleave::<u16, 8>(a, b, 0);
-    Punpckldq(a, b, _) => interleave::<u32, 4>(a, b, 0);
-    Punpcklqdq(a, b, _) => interleave::<u64, 2>(a, b, 0);
-    Punpckhbw(a, b, _) => interleave::<u8, 16>(a, b, 8);
-    Punpckhwd(a, b, _) => interleave::<u16, 8>(a, b, 4);
-    Punpckhdq(a, b, _) => interleave::<u32, 4>(a, b, 2);
-    Punpckhqdq(a, b, _) => interleave::<u64, 2>(a, b, 1);
-
-    Pshufb(a, b, _) => host::pshufb(a, b).unwrap_or_else(|| pshufb(a, b));
     Pshufd(_, b, imm) => build::<u32, u32, 4, 4>(b, b, |b, _, k| b[field(imm, k)]);
     Pshuflw(_, b, imm) => shuffle_half(b as u64, imm) | b >> 64 << 64;
     Pshufhw(_, b, imm) => shuffle_half((b >> 64) as u64, imm) << 64 | u128::from(b as u64);
@@ -58,11 +42,27 @@ lane_operations! {
     Pmovzxwq(_, b, _) => build::<u16, u64, 8, 2>(b, b, |b, _, k| b[k].into());
     Pmovzxdq(_, b, _) => build::<u32, u64, 4, 2>(b, b, |b, _, k| b[k].into());
 
-    Pmovmskb(_, b, _) => host::pmovmskb(b).unwrap_or_else(|| signs::<u8, 16>(b, |x| x >> 7));
-    Movmskps(_, b, _) => host::movmskps(b).unwrap_or_else(|| signs::<u32, 4>(b, |x| (x >> 31) as u8));
     Movmskpd(_, b, _) => signs::<u64, 2>(b, |x| (x >> 63) as u8);
     // The flags in RFLAGS' places: ZF and CF.
     Ptest(a, b, _) => u128::from(a & b == 0) << 6 | u128::from(!a & b == 0);
+}
+
+host_operations! {
+    Packsswb = packsswb(a, b), pack::<i16, i8, 8, 16>(a, b, |x| x.clamp(-0x80, 0x7F) as i8);
+    Packssdw = packssdw(a, b), pack::<i32, i16, 4, 8>(a, b, |x| x.clamp(-0x8000, 0x7FFF) as i16);
+    Packuswb = packuswb(a, b), pack::<i16, u8, 8, 16>(a, b, |x| x.clamp(0, 0xFF) as u8);
+    Packusdw = packusdw(a, b), pack::<i32, u16, 4, 8>(a, b, |x| x.clamp(0, 0xFFFF) as u16);
+    Punpcklbw = punpcklbw(a, b), interleave::<u8, 16>(a, b, 0);
+    Punpcklwd = punpcklwd(a, b), interleave::<u16, 8>(a, b, 0);
+    Punpckldq = punpckldq(a, b), interleave::<u32, 4>(a, b, 0);
+    Punpcklqdq = punpcklqdq(a, b), interleave::<u64, 2>(a, b, 0);
+    Punpckhbw = punpckhbw(a, b), interleave::<u8, 16>(a, b, 8);
+    Punpckhwd = punpckhwd(a, b), interleave::<u16, 8>(a, b, 4);
+    Punpckhdq = punpckhdq(a, b), interleave::<u32, 4>(a, b, 2);
+    Punpckhqdq = punpckhqdq(a, b), interleave::<u64, 2>(a, b, 1);
+    Pshufb = pshufb(a, b), pshufb(a, b);
+    Pmovmskb = pmovmskb(_, b), signs::<u8, 16>(b, |x| x >> 7);
+    Movmskps = movmskps(_, b), signs::<u32, 4>(b, |x| (x >> 31) as u8);
 }
 
 /// Narrowed elements of `a`, then those of `b`.

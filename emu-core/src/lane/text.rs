@@ -73,7 +73,8 @@ fn compare(a: u128, b: u128, a_len: usize, b_len: usize, imm: u8) -> u128 {
         _ => first,
     };
     let bit = |condition: bool, at: u32| u64::from(condition) << at;
-    let flags = bit(second != 0, 0) | bit(b_len < count, 6) | bit(a_len < count, 7) | bit(second & 1 != 0, 11);
+    let flags =
+        bit(second != 0, 0) | bit(b_len < count, 6) | bit(a_len < count, 7) | bit(second & 1 != 0, 11);
     (flags << 32 | u64::from(second)).into()
 }
 

@@ -119,6 +119,3 @@ pub fn handler(instruction: &Instruction, i: &Insn, mode: Mode) -> Option<Handle
         _ => Some(handlers.scaled),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -341,10 +341,17 @@ pub fn list<R: Rows>(rows: &mut R) {
 }
 
 fn lanes<R: Rows>(rows: &mut R) {
-    for code in [Code::Movaps_xmm_xmmm128, Code::Movapd_xmm_xmmm128, Code::Movdqa_xmm_xmmm128, Code::Movntdqa_xmm_m128] {
+    for code in [
+        Code::Movaps_xmm_xmmm128,
+        Code::Movapd_xmm_xmmm128,
+        Code::Movdqa_xmm_xmmm128,
+        Code::Movntdqa_xmm_m128,
+    ] {
         rows.add::<Load>(code, ALIGNED);
     }
-    for code in [Code::Movups_xmm_xmmm128, Code::Movupd_xmm_xmmm128, Code::Movdqu_xmm_xmmm128, Code::Lddqu_xmm_m128] {
+    for code in
+        [Code::Movups_xmm_xmmm128, Code::Movupd_xmm_xmmm128, Code::Movdqu_xmm_xmmm128, Code::Lddqu_xmm_m128]
+    {
         rows.add::<Load>(code, SSE);
     }
     for code in [
@@ -406,4 +413,3 @@ fn mmx<R: Rows>(rows: &mut R) {
     rows.add::<XmmFromMmx>(Code::Movq2dq_xmm_mm, with_sse);
     rows.add::<MaskMove>(Code::Maskmovq_rDI_mm_mm, MMX);
 }
-

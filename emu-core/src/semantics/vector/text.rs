@@ -99,9 +99,13 @@ pub fn list<R: Rows>(rows: &mut R) {
     rows.add::<Compare<true, false, true>>(Code::Pcmpestrm_xmm_xmmm128_imm8, SSE);
     rows.add::<Compare<true, true, false>>(Code::Pcmpestri64_xmm_xmmm128_imm8, SSE);
     rows.add::<Compare<true, true, true>>(Code::Pcmpestrm64_xmm_xmmm128_imm8, SSE);
-    for code in
-        [Code::Crc32_r32_rm8, Code::Crc32_r64_rm8, Code::Crc32_r32_rm16, Code::Crc32_r32_rm32, Code::Crc32_r64_rm64]
-    {
+    for code in [
+        Code::Crc32_r32_rm8,
+        Code::Crc32_r64_rm8,
+        Code::Crc32_r32_rm16,
+        Code::Crc32_r32_rm32,
+        Code::Crc32_r64_rm64,
+    ] {
         rows.add::<Crc32>(code, Attr::empty());
     }
 }
