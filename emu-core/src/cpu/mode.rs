@@ -147,7 +147,10 @@ impl Cpu {
         set(user, Mode::USER);
         set(long, Mode::LONG);
         let avx = crate::arch::Xcr0::SSE | crate::arch::Xcr0::AVX;
-        set(!cr4.contains(Cr4::OSXSAVE) || !self.control.xcr0.contains(avx) || !cr0.contains(Cr0::PE) || vm86, Mode::AVX_OFF);
+        set(
+            !cr4.contains(Cr4::OSXSAVE) || !self.control.xcr0.contains(avx) || !cr0.contains(Cr0::PE) || vm86,
+            Mode::AVX_OFF,
+        );
         set(cr0.contains(Cr0::AM) && self.eflags.contains(Flags::AC) && user, Mode::ALIGNMENT);
         set(self.eflags.contains(Flags::TF) || self.has_execution_breakpoints(), Mode::STEP);
         for seg in Seg::ALL {

@@ -58,7 +58,13 @@ impl Cpu {
         };
         if block.second_page.is_none() {
             let generation = self.mmu.generation();
-            self.blocks.set_jump(JumpEntry { rip: self.rip, rip_base, entry: block.entry, mode: mode.bits(), generation });
+            self.blocks.set_jump(JumpEntry {
+                rip: self.rip,
+                rip_base,
+                entry: block.entry,
+                mode: mode.bits(),
+                generation,
+            });
         }
         Ok(Found { entry: block.entry, rip_base, second_page: block.second_page })
     }
@@ -98,7 +104,9 @@ impl Cpu {
             let end = self.decode_page(&code, offset, mode)?;
             let next = match end {
                 End::Before(next) => next,
-                End::Last => self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len)),
+                End::Last => {
+                    self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len))
+                }
             };
             if self.blocks.scratch.is_empty() {
                 return self.build_across(linear, physical, &code, mode);
@@ -152,7 +160,12 @@ impl Cpu {
     fn decode_page(&mut self, code: &[u8; WINDOW], offset: usize, mode: Mode) -> Result<End, Exception> {
         self.blocks.scratch.clear();
         self.blocks.flag_uses.clear();
-        let mut decoder = Decoder::with_ip(mode.bitness(), &code[..(4096 - offset).min(WINDOW)], offset as u64, self.model.decoder_options());
+        let mut decoder = Decoder::with_ip(
+            mode.bitness(),
+            &code[..(4096 - offset).min(WINDOW)],
+            offset as u64,
+            self.model.decoder_options(),
+        );
         let mut instruction = Instruction::default();
         let limit = if mode.is_stepping() { 1 } else { MAX_INSNS };
         while self.blocks.scratch.len() < limit {
@@ -173,7 +186,13 @@ impl Cpu {
     }
 
     /// One instruction that begins in one page and ends in the next (or is undefined, or too long).
-    fn build_across(&mut self, linear: u64, physical: u64, code: &[u8; WINDOW], mode: Mode) -> Result<BlockRef, Exception> {
+    fn build_across(
+        &mut self,
+        linear: u64,
+        physical: u64,
+        code: &[u8; WINDOW],
+        mode: Mode,
+    ) -> Result<BlockRef, Exception> {
         let offset = (physical & 0xFFF) as usize;
         let here = 4096 - offset;
         let next_linear = (linear & !0xFFF).wrapping_add(0x1000) & self.linear_mask;
@@ -186,7 +205,12 @@ impl Cpu {
         let mut more = [0; WINDOW];
         self.read_code(second & !0xFFF, 0, &mut more);
         bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
-        let mut decoder = Decoder::with_ip(mode.bitness(), &bytes[..here + MAX_BYTES], offset as u64, self.model.decoder_options());
+        let mut decoder = Decoder::with_ip(
+            mode.bitness(),
+            &bytes[..here + MAX_BYTES],
+            offset as u64,
+            self.model.decoder_options(),
+        );
         let instruction = decoder.decode();
         self.blocks.scratch.clear();
         self.blocks.flag_uses.clear();
@@ -194,7 +218,10 @@ impl Cpu {
             self.fall_through(offset + instruction.len());
         }
         let insns = std::mem::take(&mut self.blocks.scratch);
-        let pages = [(physical & !0xFFF, CodeMap::granules(physical, here as u64)), (second & !0xFFF, CodeMap::granules(second, MAX_BYTES as u64))];
+        let pages = [
+            (physical & !0xFFF, CodeMap::granules(physical, here as u64)),
+            (second & !0xFFF, CodeMap::granules(second, MAX_BYTES as u64)),
+        ];
         let block = self.blocks.insert(key(physical, mode), &insns, &pages, Some(second));
         self.blocks.scratch = insns;
         Ok(block)
@@ -211,7 +238,11 @@ impl Cpu {
             return true;
         }
         let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &self.model);
-        let fault = if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, instruction, mode) };
+        let fault = if facts.row == NO_ROW {
+            Some(Exception::UD)
+        } else {
+            crate::decode::fault_of(facts.attr, instruction, mode)
+        };
         if let Some(exception) = fault {
             let imm = match exception {
                 Exception::UD => 0,
@@ -301,6 +332,7 @@ impl Insn {
 
     /// Whether the decoder saw this mnemonic's row (used by fusing).
     pub fn is_row_of(&self, mnemonic: Mnemonic) -> bool {
-        matches!(TABLE.row(self.row).key, crate::semantics::Key::Mnemonic(m) if m == mnemonic) && !self.has(flag::LOCK)
+        matches!(TABLE.row(self.row).key, crate::semantics::Key::Mnemonic(m) if m == mnemonic)
+            && !self.has(flag::LOCK)
     }
 }

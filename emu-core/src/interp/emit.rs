@@ -17,19 +17,38 @@ pub trait Path {
     /// See [`Memory::load`].
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Self::Fault>;
     /// See [`Memory::store`].
-    fn store(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Self::Fault>;
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Self::Fault>;
     /// See [`Memory::load_at`].
     fn load_at(cpu: &mut Cpu, i: Seg, offset: u64, w: Width) -> Result<u64, Self::Fault>;
     /// See [`Memory::store_at`].
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Self::Fault>;
     /// Linear address of the memory operand plus a displacement, for an update of `w`.
-    fn update_address(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, displacement: u64) -> Result<u64, Self::Fault>;
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        displacement: u64,
+    ) -> Result<u64, Self::Fault>;
     /// Host address for an update of `w` at `linear`; `None`: not RAM within one page.
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Self::Fault>;
     /// See [`Memory::load_lane`].
     fn load_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, Self::Fault>;
     /// See [`Memory::store_lane`].
-    fn store_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), Self::Fault>;
+    fn store_lane(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        delta: u64,
+        value: u128,
+    ) -> Result<(), Self::Fault>;
     /// An exception as a fault.
     fn fault(exception: Exception) -> Self::Fault;
     /// See [`Flow::helper`].
@@ -168,7 +187,14 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
         Ok(unsafe { host_load(host, w) })
     }
     #[inline(always)]
-    fn store(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Bail> {
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Bail> {
         let linear = flat_address(cpu, i, form).wrapping_add(delta);
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: as above, and the page may be written directly.
@@ -177,21 +203,29 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
     }
     #[inline(always)]
     fn load_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width) -> Result<u64, Bail> {
-        let linear = offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
+        let linear =
+            offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_read(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit.
         Ok(unsafe { host_load(host, w) })
     }
     #[inline(always)]
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Bail> {
-        let linear = offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
+        let linear =
+            offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit for writing.
         unsafe { host_store(host, w, value) };
         Ok(())
     }
     #[inline(always)]
-    fn update_address(cpu: &mut Cpu, i: &Insn, form: AddressForm, _: Width, displacement: u64) -> Result<u64, Bail> {
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        _: Width,
+        displacement: u64,
+    ) -> Result<u64, Bail> {
         Ok(flat_address(cpu, i, form).wrapping_add(displacement) & cpu.linear_mask)
     }
     #[inline(always)]
@@ -236,7 +270,13 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Bail> {
         // Lower-half canonical, or the kernel's half: whatever else there is, the exact path judges.
         let canonical = (target as i64) << 16 >> 16 == target as i64;
-        if canonical && (cpu.linear_mask != u64::from(u32::MAX) || target <= u64::from(cpu.seg(Seg::Cs).limit)) { Ok(()) } else { Err(Bail) }
+        if canonical
+            && (cpu.linear_mask != u64::from(u32::MAX) || target <= u64::from(cpu.seg(Seg::Cs).limit))
+        {
+            Ok(())
+        } else {
+            Err(Bail)
+        }
     }
     fn slow_read(_: &mut Cpu, _: u64, _: Width) -> Result<u64, Bail> {
         Err(Bail)
@@ -255,7 +295,14 @@ impl Path for ExactPath {
         Self::load_at(cpu, i.segment(), offset, w)
     }
     #[inline]
-    fn store(cpu: &mut Cpu, i: &Insn, _: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Exception> {
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        _: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Exception> {
         let offset = cpu.effective_address(i).wrapping_add(delta) & i.asize.mask();
         Self::store_at(cpu, i.segment(), offset, w, value)
     }
@@ -279,7 +326,13 @@ impl Path for ExactPath {
         cpu.write_linear(linear, w, value, crate::mmu::Privilege::Current)
     }
     #[inline]
-    fn update_address(cpu: &mut Cpu, i: &Insn, _: AddressForm, w: Width, displacement: u64) -> Result<u64, Exception> {
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        _: AddressForm,
+        w: Width,
+        displacement: u64,
+    ) -> Result<u64, Exception> {
         let offset = cpu.effective_address(i).wrapping_add(displacement) & i.asize.mask();
         cpu.linear(i.segment(), offset, w.bytes(), true)
     }
@@ -327,7 +380,11 @@ impl Path for ExactPath {
         crate::microcode::x87::check_pending(cpu)
     }
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Exception> {
-        let inside = if cpu.mode.is_64bit() { cpu.is_canonical(target) } else { target <= u64::from(cpu.seg(Seg::Cs).limit) };
+        let inside = if cpu.mode.is_64bit() {
+            cpu.is_canonical(target)
+        } else {
+            target <= u64::from(cpu.seg(Seg::Cs).limit)
+        };
         if inside { Ok(()) } else { Err(Exception::GP0) }
     }
     fn slow_read(cpu: &mut Cpu, linear: u64, w: Width) -> Result<u64, Exception> {
@@ -405,7 +462,7 @@ impl<P> Arithmetic for Interp<P> {
     #[inline(always)]
     fn mul_high_unsigned(&mut self, w: Width, a: u64, b: u64) -> u64 {
         match w {
-            Width::W64 => (u128::from(a) * u128::from(b) >> 64) as u64,
+            Width::W64 => ((u128::from(a) * u128::from(b)) >> 64) as u64,
             _ => a.wrapping_mul(b) >> w.bits(),
         }
     }
@@ -413,7 +470,7 @@ impl<P> Arithmetic for Interp<P> {
     fn mul_high_signed(&mut self, w: Width, a: u64, b: u64) -> u64 {
         let (a, b) = (w.sign_extend(a) as i64, w.sign_extend(b) as i64);
         match w {
-            Width::W64 => (i128::from(a) * i128::from(b) >> 64) as u64,
+            Width::W64 => ((i128::from(a) * i128::from(b)) >> 64) as u64,
             _ => (a.wrapping_mul(b) >> w.bits()) as u64 & w.mask(),
         }
     }
@@ -563,7 +620,14 @@ impl<P: Path> Memory for Interp<P> {
         P::load(self.cpu, i, form, w, delta)
     }
     #[inline(always)]
-    fn store(&mut self, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), P::Fault> {
+    fn store(
+        &mut self,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), P::Fault> {
         P::store(self.cpu, i, form, w, delta, value)
     }
     #[inline(always)]
@@ -608,7 +672,13 @@ impl<P: Path> Memory for Interp<P> {
 
 impl<P: Path> Interp<P> {
     #[inline(always)]
-    fn update_linear(&mut self, i: &Insn, linear: u64, w: Width, change: impl Fn(&mut Self, u64) -> u64) -> Result<(u64, u64), P::Fault> {
+    fn update_linear(
+        &mut self,
+        i: &Insn,
+        linear: u64,
+        w: Width,
+        change: impl Fn(&mut Self, u64) -> u64,
+    ) -> Result<(u64, u64), P::Fault> {
         match P::update_host(self.cpu, linear, w)? {
             Some(host) if i.has(flag::LOCK) => Ok(self.update_atomic(host, w, change)),
             Some(host) => {
@@ -631,7 +701,12 @@ impl<P: Path> Interp<P> {
     }
 
     #[inline(always)]
-    fn update_atomic(&mut self, host: *mut u8, w: Width, change: impl Fn(&mut Self, u64) -> u64) -> (u64, u64) {
+    fn update_atomic(
+        &mut self,
+        host: *mut u8,
+        w: Width,
+        change: impl Fn(&mut Self, u64) -> u64,
+    ) -> (u64, u64) {
         use super::handlers::compare_exchange;
         // SAFETY: `host` is valid for reads of `w`; see `update_linear`.
         let mut old = unsafe { host_load(host, w) };
@@ -676,4 +751,3 @@ impl<P: Path> Flow for Interp<P> {
         P::helper(self.cpu, i, f)
     }
 }
-

@@ -11,7 +11,8 @@ use crate::{
 use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
 
 /// The arithmetic flags, as iced numbers them.
-const ALL: u32 = RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::CF | RflagsBits::PF;
+const ALL: u32 =
+    RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::CF | RflagsBits::PF;
 
 /// What one instruction does with the flags.
 #[derive(Clone, Copy)]
@@ -29,16 +30,26 @@ impl FlagUse {
     pub const OPAQUE: Self = FlagUse { needs: ALL, overwrites: 0, silent: None };
 
     /// Of a lowered instruction; `silent` makes its handler without flags.
-    pub fn of(instruction: &Instruction, i: &Insn, attr: Attr, silent: impl FnOnce() -> Option<Handler>) -> Self {
-        let microcode = Attr::MICROCODE | Attr::SIMD_FP | Attr::X87 | Attr::X87_WAITS | Attr::MMX | Attr::ENDS_BLOCK;
-        if attr.intersects(microcode) || matches!(instruction.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Pop) {
+    pub fn of(
+        instruction: &Instruction,
+        i: &Insn,
+        attr: Attr,
+        silent: impl FnOnce() -> Option<Handler>,
+    ) -> Self {
+        let microcode =
+            Attr::MICROCODE | Attr::SIMD_FP | Attr::X87 | Attr::X87_WAITS | Attr::MMX | Attr::ENDS_BLOCK;
+        if attr.intersects(microcode)
+            || matches!(instruction.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Pop)
+        {
             return Self::OPAQUE;
         }
         let written = instruction.rflags_modified() & ALL;
         let conditional = shifts_by_nothing(instruction, i);
-        let accesses = !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop) && (i.kind.contains(&Kind::Mem) || instruction.is_stack_instruction());
+        let accesses = !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop)
+            && (i.kind.contains(&Kind::Mem) || instruction.is_stack_instruction());
         let needs = if accesses || conditional { ALL } else { instruction.rflags_read() & ALL };
-        let leaves_undefined = matches!(instruction.mnemonic(), Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc);
+        let leaves_undefined =
+            matches!(instruction.mnemonic(), Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc);
         let overwrites = match () {
             () if conditional => 0,
             () if leaves_undefined => written & !instruction.rflags_undefined(),

@@ -12,6 +12,7 @@ use crate::{
     decode::{Handler, Insn, Kind, flag},
     semantics::{
         Fixed, Semantics,
+        fixed::{BASE, IMM, REG, SCALED},
         integer::{
             arith::{Adc, Add, And, Binary, Cmp, Neg, Not, Operation, Or, Sbb, Step1, Sub, Test, Xor},
             branch::{Call, CallTo, Jcc, Jump, JumpTo, Ret},
@@ -20,7 +21,6 @@ use crate::{
             shift::{ROL, ROR, SAR, SHL, SHR, Shift},
             stack::{Pop, Push},
         },
-        fixed::{BASE, IMM, REG, SCALED},
     },
 };
 use iced_x86::{Instruction, Mnemonic, OpKind};
@@ -54,7 +54,12 @@ fn operand(i: &Insn, k: usize, mode: Mode) -> Option<u8> {
 pub(super) fn memory(i: &Insn, mode: Mode) -> Option<u8> {
     let native = if mode.is_64bit() { Width::W64 } else { Width::W32 };
     let seg = usize::from(i.seg);
-    if i.asize != native || !mode.is_flat(seg) || mode.checks_alignment() || i.has(flag::MOFFS) || i.has(flag::LOCK) {
+    if i.asize != native
+        || !mode.is_flat(seg)
+        || mode.checks_alignment()
+        || i.has(flag::MOFFS)
+        || i.has(flag::LOCK)
+    {
         return None;
     }
     Some(if i.index == slot::ZERO && mode.is_zero_based(seg) { BASE } else { SCALED })
@@ -164,7 +169,9 @@ fn setting_flags<M: Make>(mnemonic: Mnemonic, i: &Insn, shape: Shape) -> Option<
 
 /// Whether pushes and pops reach the stack by a flat segment with a pointer of the mode's size.
 fn flat_stack(mode: Mode) -> bool {
-    mode.is_flat(2) && (mode.is_64bit() || mode.stack_is_32bit() && mode.bitness() == 32) && !mode.checks_alignment()
+    mode.is_flat(2)
+        && (mode.is_64bit() || mode.stack_is_32bit() && mode.bitness() == 32)
+        && !mode.checks_alignment()
 }
 
 /// The handler for a semantics type with (or without) a parameter before its form.
@@ -199,7 +206,16 @@ fn binary<M: Make, O: Operation>(w: u8, shape: Shape) -> Option<Handler> {
         w,
         shape,
         [B, D, Q],
-        [(REG, REG), (REG, IMM), (REG, BASE), (REG, SCALED), (BASE, REG), (SCALED, REG), (BASE, IMM), (SCALED, IMM)],
+        [
+            (REG, REG),
+            (REG, IMM),
+            (REG, BASE),
+            (REG, SCALED),
+            (BASE, REG),
+            (SCALED, REG),
+            (BASE, IMM),
+            (SCALED, IMM)
+        ],
         Binary,
         [O]
     )
@@ -217,7 +233,16 @@ fn mov(w: u8, shape: Shape) -> Option<Handler> {
         w,
         shape,
         [B, H, D, Q],
-        [(REG, REG), (REG, IMM), (REG, BASE), (REG, SCALED), (BASE, REG), (SCALED, REG), (BASE, IMM), (SCALED, IMM)],
+        [
+            (REG, REG),
+            (REG, IMM),
+            (REG, BASE),
+            (REG, SCALED),
+            (BASE, REG),
+            (SCALED, REG),
+            (BASE, IMM),
+            (SCALED, IMM)
+        ],
         Mov,
         []
     )
@@ -281,8 +306,22 @@ fn conditional(mnemonic: Mnemonic, w: u8, shape: Shape) -> Option<Handler> {
     by_condition!(
         mnemonic,
         [
-            Cmovo = 0, Cmovno = 1, Cmovb = 2, Cmovae = 3, Cmove = 4, Cmovne = 5, Cmovbe = 6, Cmova = 7, Cmovs = 8,
-            Cmovns = 9, Cmovp = 10, Cmovnp = 11, Cmovl = 12, Cmovge = 13, Cmovle = 14, Cmovg = 15
+            Cmovo = 0,
+            Cmovno = 1,
+            Cmovb = 2,
+            Cmovae = 3,
+            Cmove = 4,
+            Cmovne = 5,
+            Cmovbe = 6,
+            Cmova = 7,
+            Cmovs = 8,
+            Cmovns = 9,
+            Cmovp = 10,
+            Cmovnp = 11,
+            Cmovl = 12,
+            Cmovge = 13,
+            Cmovle = 14,
+            Cmovg = 15
         ],
         cmov(w, shape)
     )
@@ -290,8 +329,22 @@ fn conditional(mnemonic: Mnemonic, w: u8, shape: Shape) -> Option<Handler> {
         by_condition!(
             mnemonic,
             [
-                Seto = 0, Setno = 1, Setb = 2, Setae = 3, Sete = 4, Setne = 5, Setbe = 6, Seta = 7, Sets = 8, Setns = 9,
-                Setp = 10, Setnp = 11, Setl = 12, Setge = 13, Setle = 14, Setg = 15
+                Seto = 0,
+                Setno = 1,
+                Setb = 2,
+                Setae = 3,
+                Sete = 4,
+                Setne = 5,
+                Setbe = 6,
+                Seta = 7,
+                Sets = 8,
+                Setns = 9,
+                Setp = 10,
+                Setnp = 11,
+                Setl = 12,
+                Setge = 13,
+                Setle = 14,
+                Setg = 15
             ],
             set(shape)
         )
@@ -318,15 +371,30 @@ fn control_flow(mnemonic: Mnemonic, instruction: &Instruction, i: &Insn, mode: M
     let handler = by_condition!(
         mnemonic,
         [
-            Jo = 0, Jno = 1, Jb = 2, Jae = 3, Je = 4, Jne = 5, Jbe = 6, Ja = 7, Js = 8, Jns = 9, Jp = 10, Jnp = 11,
-            Jl = 12, Jge = 13, Jle = 14, Jg = 15
+            Jo = 0,
+            Jno = 1,
+            Jb = 2,
+            Jae = 3,
+            Je = 4,
+            Jne = 5,
+            Jbe = 6,
+            Ja = 7,
+            Js = 8,
+            Jns = 9,
+            Jp = 10,
+            Jnp = 11,
+            Jl = 12,
+            Jge = 13,
+            Jle = 14,
+            Jg = 15
         ],
         jcc()
     );
     if handler.is_some() {
         return handler;
     }
-    let near = matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
+    let near =
+        matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
     let native = if mode.is_64bit() { Width::W64 } else { Width::W32 };
     let near_form = matches!(i.kind[0], Kind::Gpr | Kind::Mem) && i.width[0] == native;
     match mnemonic {
@@ -334,7 +402,9 @@ fn control_flow(mnemonic: Mnemonic, instruction: &Instruction, i: &Insn, mode: M
         Mnemonic::Call if near && flat_stack(mode) && i.width[0] == native => Some(branch::<Call>),
         Mnemonic::Ret if flat_stack(mode) && i.imm2_width() == native => Some(indirect::<Ret>),
         Mnemonic::Jmp if near_form && is_near_indirect(instruction) => indirect_from::<false>(i, mode),
-        Mnemonic::Call if near_form && is_near_indirect(instruction) && flat_stack(mode) => indirect_from::<true>(i, mode),
+        Mnemonic::Call if near_form && is_near_indirect(instruction) && flat_stack(mode) => {
+            indirect_from::<true>(i, mode)
+        }
         _ => None,
     }
 }
@@ -395,4 +465,3 @@ fn fused_with<S: Semantics>(jump: Handler) -> Option<Handler> {
     conditions!(2 3 4 5 6 7 8 9 12 13 14 15);
     None
 }
-
