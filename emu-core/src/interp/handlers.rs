@@ -485,7 +485,7 @@ unsafe fn compare_exchange_unaligned(host: *mut u8, w: Width, old: u64, new: u64
         unsafe {
             match w {
                 Width::W64 => {
-                    std::arch::asm!("lock cmpxchg [{p}], {n}", p = in(reg) host, n = in(reg) new, inout("rax") old => found)
+                    std::arch::asm!("lock cmpxchg [{p}], {n}", p = in(reg) host, n = in(reg) new, inout("rax") old => found);
                 }
                 Width::W32 => {
                     let low: u32;
