@@ -131,7 +131,7 @@ fn set_operand(i: &mut Instruction, k: u32, kind: Operand, shape: Shape, random:
         }
         O::br32_1 | O::br32_4 => {
             i.set_op_kind(k, OpKind::NearBranch32);
-            i.set_near_branch32(0x10_1040);
+            i.set_near_branch32(0x1040);
         }
         O::br64_1 | O::br64_4 => {
             i.set_op_kind(k, OpKind::NearBranch64);
@@ -202,9 +202,9 @@ fn register_of(kind: Operand) -> Option<Register> {
     use Operand as O;
     Some(match kind {
         O::r8_reg | O::r8_opcode => Register::AL,
-        O::r16_reg | O::r16_rm | O::r16_opcode => Register::AX,
-        O::r32_reg | O::r32_rm | O::r32_opcode | O::r32_vvvv => Register::EAX,
-        O::r64_reg | O::r64_rm | O::r64_opcode | O::r64_vvvv => Register::RAX,
+        O::r16_reg | O::r16_reg_mem | O::r16_rm | O::r16_opcode => Register::AX,
+        O::r32_reg | O::r32_reg_mem | O::r32_rm | O::r32_opcode | O::r32_vvvv => Register::EAX,
+        O::r64_reg | O::r64_reg_mem | O::r64_rm | O::r64_opcode | O::r64_vvvv => Register::RAX,
         O::mm_reg | O::mm_rm => Register::MM0,
         O::xmm_reg | O::xmm_rm | O::xmm_vvvv => Register::XMM0,
         O::st0 => Register::ST0,

@@ -14,10 +14,10 @@ use emu_core::{
 use emu_tests::{
     corpus::{self, Mode},
     encodings::{Random, Shape, encode, instruction},
-    host::{BASE, END, FIRST, Host, Registers, Result as Outcome},
+    host::{BASE, END, FIRST, Host, SIZE, Registers, Result as Outcome},
     interpreter::Interpreter,
 };
-use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register};
 use std::collections::BTreeMap;
 
 /// Offset of the data pages, and their size.
@@ -141,9 +141,14 @@ fn eligible(code: Code, table: &Table<Effects>, bench: &Bench) -> bool {
     let Some(row) = table.find(code).map(|number| table.row(number)) else { return false };
     let far = code.is_jmp_far() || code.is_jmp_far_indirect() || code.is_call_far() || code.is_call_far_indirect();
     let mnemonic = code.mnemonic();
-    // The host's answers depend on its own machine, or the manual leaves the result open.
+    // Processors of different makers disagree, or the manual leaves the result open: 16-bit branches in 64-bit
+    // mode, BSWAP of 16 bits.
+    let near = matches!(code.op_code().op_kind(0), Operand::br16_1 | Operand::br16_2 | Operand::r16_or_mem);
+    let branch16 = bench.bitness == 64
+        && (near && code.flow_control() != FlowControl::Next || matches!(code, Code::Retnw | Code::Retnw_imm16));
     let excluded = matches!(mnemonic, M::Rdsspd | M::Rdsspq | M::Pause | M::Zero_bytes | M::Serialize)
-        || code == Code::Bswap_r16;
+        || code == Code::Bswap_r16
+        || branch16;
     let user = matches!(row.run, Run::Emit(_)) || MICROCODE.contains(&mnemonic);
     user && !far && !excluded && bench.interpreter.cpu.model.allows(code)
 }
@@ -190,7 +195,7 @@ impl Trial {
         use Mnemonic as M;
         let made = &self.instruction;
         let gpr = &mut self.before.gpr;
-        let mut pointer = |random: &mut Random| {
+        let pointer = |random: &mut Random| {
             origin + DATA + match random.below(16) {
                 0 => 0xFF0 + random.below(16),
                 1 => 0x1FF0 + random.below(16),
@@ -201,9 +206,9 @@ impl Trial {
         (gpr[4], gpr[5]) = (origin + DATA + 0x1400 + random.below(64) * 8, gpr[5]);
         if matches!(made.flow_control(), FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return) {
             let target = origin + TARGET;
-            for value in gpr.iter_mut().take(4).chain(gpr[5..].iter_mut()) {
-                *value = target;
-            }
+            let stack = gpr[4];
+            *gpr = [target; 16];
+            gpr[4] = stack;
             let size = if self.bitness == 64 { 8 } else { self.bitness as usize / 8 };
             // The smaller sizes of operands get the low part, which lies outside in 64-bit mode as on the host.
             self.data = target.to_le_bytes()[..size].repeat(DATA_SIZE / size);
@@ -216,6 +221,10 @@ impl Trial {
             if made.has_rep_prefix() || made.has_repne_prefix() {
                 gpr[1] = random.below(12);
             }
+        }
+        if matches!(made.mnemonic(), M::Maskmovq | M::Maskmovdqu) {
+            // Bytes that the mask leaves out may fault or not.
+            gpr[7] = origin + DATA + 0x800 + random.below(64);
         }
         if made.mnemonic() == M::Xlatb {
             gpr[3] = pointer(random);
@@ -250,7 +259,16 @@ impl Trial {
             // 16-bit segments end at 64 KiB, 32-bit addresses do not.
             gpr[4] &= 0xFFFF;
         }
-        Some(())
+        // A count beyond the width leaves the result of SHLD and SHRD undefined.
+        let double = matches!(made.mnemonic(), M::Shld | M::Shrd) && made.op1_register().size() == 2;
+        let count = if made.op2_kind() == OpKind::Register { gpr[1] as u8 } else { made.immediate8() };
+        if double && count & 31 > 16 {
+            return None;
+        }
+        // SHA instructions need alignment on Intel's processors, not on AMD's.
+        let sha = made.cpuid_features().contains(&CpuidFeature::SHA);
+        let aligned = gpr[base.number()].wrapping_add(i64::from(displacement) as u64) & 15 == 0;
+        (!sha || aligned).then_some(())
     }
 
     /// The trial as a line of the corpus.
@@ -343,7 +361,10 @@ impl Bench {
             _ => (Mode::Long64, 0),
         };
         let pages: Vec<u64> = (FIRST..END).step_by(0x1000).collect();
-        let state = interpreter.state_in(mode, 3, base, &pages);
+        let mut state = interpreter.state_in(mode, 3, base, &pages);
+        if bitness != 64 {
+            state.segments.data.iter_mut().for_each(|segment| segment.limit = SIZE as u32 - 1);
+        }
         Bench { interpreter, bitness, state, slot: 0x1000 }
     }
 
