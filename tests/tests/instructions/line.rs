@@ -2,7 +2,7 @@
 
 use emu_core::arch::Flags;
 use emu_tests::{corpus::Flag, host::{BASE, Registers, Result as Outcome}};
-use iced_x86::{FastFormatter, Instruction, InstructionInfoFactory, Mnemonic, OpKind, RflagsBits};
+use iced_x86::{FastFormatter, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register, RflagsBits};
 use std::fmt::Write;
 
 /// Names of the general-purpose registers.
@@ -111,8 +111,23 @@ pub fn of_trial(
             let _ = write!(words.1, " xmm{k}={:x}", after.xmm[k]);
         }
     }
+    for k in 0..8 {
+        let (was, is) = (before.st[k], after.st[k]);
+        if was as u64 != 0 && register_used(i, Register::MM0 + k as u32) {
+            let _ = write!(words.0, " mm{k}={:x}", was as u64);
+        }
+        if was != is {
+            let _ = write!(words.1, " mm{k}={:x}", is as u64);
+        }
+    }
+    if before.mxcsr != 0x1F80 && (0..16).any(|k| vector_used(i, k)) {
+        let _ = write!(words.0, " mxcsr={:x}", before.mxcsr);
+    }
+    if before.mxcsr != after.mxcsr {
+        let _ = write!(words.1, " mxcsr={:x}", after.mxcsr);
+    }
     let origin = if bitness == 64 { BASE } else { 0 };
-    if let Some((at, len)) = operand(i, before, data + origin, old.len()) {
+    for (at, len) in operands(i, before, data + origin, old.len()) {
         let _ = write!(words.0, " [{:x}]={}", data + origin + at as u64, hex(&old[at..at + len], ""));
     }
     if let Some(first) = (0..old.len()).find(|k| old[*k] != new[*k]) {
@@ -122,7 +137,7 @@ pub fn of_trial(
     if let Some(exception) = outcome.exception {
         let _ = write!(words.1, " {exception}");
         if exception.vector == 14 {
-            let _ = write!(words.1, " cr2={:x}", outcome.cr2);
+            let _ = write!(words.1, " cr2={:x}", outcome.cr2 + origin - BASE);
         }
     }
     let _ = write!(line, "{} =>{}", words.0, words.1);
@@ -137,19 +152,31 @@ fn used_registers(i: &Instruction) -> u32 {
 }
 
 fn vector_used(i: &Instruction, k: usize) -> bool {
-    let mut factory = InstructionInfoFactory::new();
-    let used = factory.info(i).used_registers();
-    used.iter().any(|u| u.register().is_xmm() && u.register().number() == k)
+    register_used(i, Register::XMM0 + k as u32)
 }
 
-/// Where the memory operand lies in the data: offset and length.
-fn operand(i: &Instruction, before: &Registers, start: u64, len: usize) -> Option<(usize, usize)> {
-    if !(0..i.op_count()).any(|k| i.op_kind(k) == OpKind::Memory) {
-        return None;
+fn register_used(i: &Instruction, register: Register) -> bool {
+    let mut factory = InstructionInfoFactory::new();
+    factory.info(i).used_registers().iter().any(|used| used.register() == register)
+}
+
+/// Where memory operands, the stack and strings lie in the data: offsets and lengths.
+fn operands(i: &Instruction, before: &Registers, start: u64, len: usize) -> Vec<(usize, usize)> {
+    let mut factory = InstructionInfoFactory::new();
+    let mut all = Vec::new();
+    for used in factory.info(i).used_memory() {
+        let address = used.virtual_address(0, |register, _, _| {
+            let value = before.gpr.get(register.full_register().number()).copied().unwrap_or(0);
+            let bits = 8 * register.size();
+            Some(if register.is_segment_register() { 0 } else if bits < 64 { value & ((1 << bits) - 1) } else { value })
+        });
+        let Some(at) = address.and_then(|address| address.checked_sub(start)).map(|at| at as usize) else { continue };
+        let size = used.memory_size().size().max(1);
+        let repeated = i.has_rep_prefix() || i.has_repne_prefix();
+        let size = if repeated { size * before.gpr[1].clamp(1, 12) as usize } else { size };
+        if at < len && all.iter().all(|(other, _)| *other != at) {
+            all.push((at, size.min(len - at)));
+        }
     }
-    let base = i.memory_base();
-    let mask = if base.size() >= 8 { u64::MAX } else { (1 << (8 * base.size())) - 1 };
-    let address = before.gpr[base.full_register().number()].wrapping_add(i.memory_displacement64()) & mask;
-    let at = address.checked_sub(start)? as usize;
-    (at < len).then(|| (at, i.memory_size().size().max(1).min(len - at)))
+    all
 }
