@@ -69,7 +69,8 @@ fn long_mode(code: &[u8]) -> Box<Cpu> {
     state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
     state.control.efer = Efer::LME | Efer::LMA | Efer::NXE | Efer::SCE;
     state.control.cr3 = 0x1000;
-    state.segments.data = [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
+    state.segments.data =
+        [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
     state.segments.data[1] = Segment { selector: 8, attr: 0xA09B, limit: u32::MAX, base: 0, unusable: false };
     state.general.rip = CODE;
     state.general.gpr[4] = STACK;
@@ -144,7 +145,7 @@ fn memory_crosses_pages_and_widths() {
         a.lock().xadd(dword_ptr(rsi + 2), ecx)
     });
     assert_eq!(cpu.regs[3], 0x0011_2233_4455_6677);
-    assert_eq!(cpu.regs[2], 0x66 + 0x70 | 0xFFFF_FFFF_FFFF_FF00);
+    assert_eq!(cpu.regs[2], (0x66 + 0x70) | 0xFFFF_FFFF_FFFF_FF00);
     assert_eq!(cpu.regs[1], 0x3344_55D6);
 }
 

@@ -109,7 +109,13 @@ pub struct TraceView<'a> {
 
 impl Cpu {
     /// A CPU after RESET#.
-    pub fn new(id: usize, model: Arc<CpuModel>, memory: Arc<PhysicalMemory>, signal: Arc<VcpuSignal>, io: Arc<dyn CpuIo>) -> Box<Self> {
+    pub fn new(
+        id: usize,
+        model: Arc<CpuModel>,
+        memory: Arc<PhysicalMemory>,
+        signal: Arc<VcpuSignal>,
+        io: Arc<dyn CpuIo>,
+    ) -> Box<Self> {
         let state = CpuState::reset(model.signature());
         let mmu = Mmu::new(memory.clone(), model.physical_address_bits());
         memory.code().attach(signal.clone());

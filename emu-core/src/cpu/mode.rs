@@ -147,10 +147,12 @@ impl Cpu {
         set(user, Mode::USER);
         set(long, Mode::LONG);
         let avx = crate::arch::Xcr0::SSE | crate::arch::Xcr0::AVX;
-        set(!cr4.contains(Cr4::OSXSAVE) || !self.control.xcr0.contains(avx) || !cr0.contains(Cr0::PE) || vm86, Mode::AVX_OFF);
+        set(
+            !cr4.contains(Cr4::OSXSAVE) || !self.control.xcr0.contains(avx) || !cr0.contains(Cr0::PE) || vm86,
+            Mode::AVX_OFF,
+        );
         set(cr0.contains(Cr0::AM) && self.eflags.contains(Flags::AC) && user, Mode::ALIGNMENT);
-        // RF holds for one instruction; an instruction breakpoint can be at any.
-        set(self.eflags.intersects(Flags::TF | Flags::RF) || self.has_execution_breakpoints(), Mode::STEP);
+        set(self.eflags.contains(Flags::TF) || self.has_execution_breakpoints(), Mode::STEP);
         for seg in Seg::ALL {
             set(code64 || self.seg(seg).is_flat_data(), 1 << (Mode::FLAT_SHIFT + seg as u32));
             let ignored = code64 && (seg as usize) < Seg::Fs as usize;

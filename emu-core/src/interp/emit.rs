@@ -13,22 +13,43 @@ use std::marker::PhantomData;
 pub trait Path {
     /// What a fault is.
     type Fault;
+    /// Whether anybody will look at the flags this instruction sets.
+    const FLAGS: bool = true;
     /// See [`Memory::load`].
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Self::Fault>;
     /// See [`Memory::store`].
-    fn store(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Self::Fault>;
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Self::Fault>;
     /// See [`Memory::load_at`].
     fn load_at(cpu: &mut Cpu, i: Seg, offset: u64, w: Width) -> Result<u64, Self::Fault>;
     /// See [`Memory::store_at`].
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Self::Fault>;
     /// Linear address of the memory operand plus a displacement, for an update of `w`.
-    fn update_address(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, displacement: u64) -> Result<u64, Self::Fault>;
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        displacement: u64,
+    ) -> Result<u64, Self::Fault>;
     /// Host address for an update of `w` at `linear`; `None`: not RAM within one page.
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Self::Fault>;
     /// See [`Memory::load_lane`].
     fn load_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, Self::Fault>;
     /// See [`Memory::store_lane`].
-    fn store_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), Self::Fault>;
+    fn store_lane(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        delta: u64,
+        value: u128,
+    ) -> Result<(), Self::Fault>;
     /// An exception as a fault.
     fn fault(exception: Exception) -> Self::Fault;
     /// See [`Flow::helper`].
@@ -73,12 +94,15 @@ impl<P> Interp<P> {
 
 /// Everything, exactly.
 pub struct ExactPath;
-/// What is common; anything else bails out.
-pub struct FastPath;
+/// What is common; anything else bails out. Without `FLAGS`, for instructions whose flags are overwritten
+/// before anything can see them.
+pub struct FastPath<const FLAGS: bool>;
 /// The exact interpreter's emitter.
 pub type Exact = Interp<ExactPath>;
 /// The fast one.
-pub type Fast = Interp<FastPath>;
+pub type Fast = Interp<FastPath<true>>;
+/// The fast one for instructions whose flags nobody sees.
+pub type Quiet = Interp<FastPath<false>>;
 
 /// The fast path does not know how: run the instruction again on the exact one.
 pub struct Bail;
@@ -154,8 +178,9 @@ fn register_slot(cpu: &Cpu, number: u8) -> u64 {
     unsafe { *cpu.regs.get_unchecked(usize::from(number)) }
 }
 
-impl Path for FastPath {
+impl<const FLAGS: bool> Path for FastPath<FLAGS> {
     type Fault = Bail;
+    const FLAGS: bool = FLAGS;
 
     #[inline(always)]
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Bail> {
@@ -165,7 +190,14 @@ impl Path for FastPath {
         Ok(unsafe { host_load(host, w) })
     }
     #[inline(always)]
-    fn store(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Bail> {
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Bail> {
         let linear = flat_address(cpu, i, form).wrapping_add(delta);
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: as above, and the page may be written directly.
@@ -174,21 +206,29 @@ impl Path for FastPath {
     }
     #[inline(always)]
     fn load_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width) -> Result<u64, Bail> {
-        let linear = offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
+        let linear =
+            offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_read(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit.
         Ok(unsafe { host_load(host, w) })
     }
     #[inline(always)]
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Bail> {
-        let linear = offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
+        let linear =
+            offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit for writing.
         unsafe { host_store(host, w, value) };
         Ok(())
     }
     #[inline(always)]
-    fn update_address(cpu: &mut Cpu, i: &Insn, form: AddressForm, _: Width, displacement: u64) -> Result<u64, Bail> {
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        _: Width,
+        displacement: u64,
+    ) -> Result<u64, Bail> {
         Ok(flat_address(cpu, i, form).wrapping_add(displacement) & cpu.linear_mask)
     }
     #[inline(always)]
@@ -238,7 +278,13 @@ impl Path for FastPath {
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Bail> {
         // Lower-half canonical, or the kernel's half: whatever else there is, the exact path judges.
         let canonical = (target as i64) << 16 >> 16 == target as i64;
-        if canonical && (cpu.linear_mask != u64::from(u32::MAX) || target <= u64::from(cpu.seg(Seg::Cs).limit)) { Ok(()) } else { Err(Bail) }
+        if canonical
+            && (cpu.linear_mask != u64::from(u32::MAX) || target <= u64::from(cpu.seg(Seg::Cs).limit))
+        {
+            Ok(())
+        } else {
+            Err(Bail)
+        }
     }
     fn slow_read(_: &mut Cpu, _: u64, _: Width) -> Result<u64, Bail> {
         Err(Bail)
@@ -257,7 +303,14 @@ impl Path for ExactPath {
         Self::load_at(cpu, i.segment(), offset, w)
     }
     #[inline]
-    fn store(cpu: &mut Cpu, i: &Insn, _: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Exception> {
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        _: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Exception> {
         let offset = cpu.effective_address(i).wrapping_add(delta) & i.asize.mask();
         Self::store_at(cpu, i.segment(), offset, w, value)
     }
@@ -281,7 +334,13 @@ impl Path for ExactPath {
         cpu.write_linear(linear, w, value, crate::mmu::Privilege::Current)
     }
     #[inline]
-    fn update_address(cpu: &mut Cpu, i: &Insn, _: AddressForm, w: Width, displacement: u64) -> Result<u64, Exception> {
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        _: AddressForm,
+        w: Width,
+        displacement: u64,
+    ) -> Result<u64, Exception> {
         let offset = cpu.effective_address(i).wrapping_add(displacement) & i.asize.mask();
         cpu.linear(i.segment(), offset, w.bytes(), true)
     }
@@ -332,7 +391,11 @@ impl Path for ExactPath {
         crate::microcode::x87::check_pending(cpu)
     }
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Exception> {
-        let inside = if cpu.mode.is_64bit() { cpu.is_canonical(target) } else { target <= u64::from(cpu.seg(Seg::Cs).limit) };
+        let inside = if cpu.mode.is_64bit() {
+            cpu.is_canonical(target)
+        } else {
+            target <= u64::from(cpu.seg(Seg::Cs).limit)
+        };
         if inside { Ok(()) } else { Err(Exception::GP0) }
     }
     fn slow_read(cpu: &mut Cpu, linear: u64, w: Width) -> Result<u64, Exception> {
@@ -410,7 +473,7 @@ impl<P> Arithmetic for Interp<P> {
     #[inline(always)]
     fn mul_high_unsigned(&mut self, w: Width, a: u64, b: u64) -> u64 {
         match w {
-            Width::W64 => (u128::from(a) * u128::from(b) >> 64) as u64,
+            Width::W64 => ((u128::from(a) * u128::from(b)) >> 64) as u64,
             _ => a.wrapping_mul(b) >> w.bits(),
         }
     }
@@ -418,7 +481,7 @@ impl<P> Arithmetic for Interp<P> {
     fn mul_high_signed(&mut self, w: Width, a: u64, b: u64) -> u64 {
         let (a, b) = (w.sign_extend(a) as i64, w.sign_extend(b) as i64);
         match w {
-            Width::W64 => (i128::from(a) * i128::from(b) >> 64) as u64,
+            Width::W64 => ((i128::from(a) * i128::from(b)) >> 64) as u64,
             _ => (a.wrapping_mul(b) >> w.bits()) as u64 & w.mask(),
         }
     }
@@ -492,7 +555,7 @@ impl<P> Arithmetic for Interp<P> {
     }
 }
 
-impl<P> Registers for Interp<P> {
+impl<P: Path> Registers for Interp<P> {
     #[inline(always)]
     fn gpr(&mut self, w: Width, at: u8) -> u64 {
         debug_assert!(usize::from(at) + w.bytes() as usize <= slot::COUNT * 8);
@@ -525,7 +588,9 @@ impl<P> Registers for Interp<P> {
     }
     #[inline(always)]
     fn set_flags(&mut self, result: u64, aux: u64) {
-        self.cpu.flags = LazyFlags { result, aux };
+        if P::FLAGS {
+            self.cpu.flags = LazyFlags { result, aux };
+        }
     }
     fn system_flags(&mut self) -> u64 {
         self.cpu.eflags.bits().into()
@@ -566,7 +631,14 @@ impl<P: Path> Memory for Interp<P> {
         P::load(self.cpu, i, form, w, delta)
     }
     #[inline(always)]
-    fn store(&mut self, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), P::Fault> {
+    fn store(
+        &mut self,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), P::Fault> {
         P::store(self.cpu, i, form, w, delta, value)
     }
     #[inline(always)]
@@ -611,7 +683,13 @@ impl<P: Path> Memory for Interp<P> {
 
 impl<P: Path> Interp<P> {
     #[inline(always)]
-    fn update_linear(&mut self, i: &Insn, linear: u64, w: Width, change: impl Fn(&mut Self, u64) -> u64) -> Result<(u64, u64), P::Fault> {
+    fn update_linear(
+        &mut self,
+        i: &Insn,
+        linear: u64,
+        w: Width,
+        change: impl Fn(&mut Self, u64) -> u64,
+    ) -> Result<(u64, u64), P::Fault> {
         match P::update_host(self.cpu, linear, w)? {
             Some(host) if i.has(flag::LOCK) => Ok(self.update_atomic(host, w, change)),
             Some(host) => {
@@ -634,7 +712,12 @@ impl<P: Path> Interp<P> {
     }
 
     #[inline(always)]
-    fn update_atomic(&mut self, host: *mut u8, w: Width, change: impl Fn(&mut Self, u64) -> u64) -> (u64, u64) {
+    fn update_atomic(
+        &mut self,
+        host: *mut u8,
+        w: Width,
+        change: impl Fn(&mut Self, u64) -> u64,
+    ) -> (u64, u64) {
         use super::handlers::compare_exchange;
         // SAFETY: `host` is valid for reads of `w`; see `update_linear`.
         let mut old = unsafe { host_load(host, w) };
@@ -679,4 +762,3 @@ impl<P: Path> Flow for Interp<P> {
         P::helper(self.cpu, i, f)
     }
 }
-

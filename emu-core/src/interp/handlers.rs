@@ -6,7 +6,7 @@
 
 use super::{
     blocks::{Crossing, JumpEntry, TABLE, Tail},
-    emit::{Exact, Fast},
+    emit::{Exact, Fast, Quiet},
 };
 use crate::{
     arch::{Exception, Width},
@@ -70,6 +70,21 @@ pub fn enter(cpu: &mut Cpu, entry: *const Insn) -> u32 {
 pub unsafe fn fast<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: `i` is valid and outlives the call; the emitter does not outlive the borrow of `cpu`.
     let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
+    match S::run(&mut e, insn) {
+        // SAFETY: instructions of a block follow each other.
+        Ok(()) => unsafe { go(cpu, i.add(1)) },
+        // SAFETY: the same instruction.
+        Err(_) => unsafe { exact(cpu, i) },
+    }
+}
+
+/// An instruction whose flags are overwritten before anything can see them.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn quiet<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: as in `fast`.
+    let (insn, mut e) = unsafe { (&*i, Quiet::new(cpu)) };
     match S::run(&mut e, insn) {
         // SAFETY: instructions of a block follow each other.
         Ok(()) => unsafe { go(cpu, i.add(1)) },
@@ -280,7 +295,13 @@ unsafe fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
             found.entry
         } else {
             let generation = cpu.mmu.generation();
-            let crossing = Crossing { handler: cross, entry: found.entry, from_base, to_base: found.rip_base, generation };
+            let crossing = Crossing {
+                handler: cross,
+                entry: found.entry,
+                from_base,
+                to_base: found.rip_base,
+                generation,
+            };
             cpu.blocks.insert_crossing(crossing)
         };
         // SAFETY: the tail follows; nothing else refers to it now.
@@ -432,14 +453,21 @@ pub unsafe fn compare_exchange(host: *mut u8, w: Width, old: u64, new: u64) -> R
     // SAFETY: valid and aligned.
     unsafe {
         match w {
-            Width::W8 => AtomicU8::from_ptr(host).compare_exchange(old as u8, new as u8, order.0, order.1).map_err(u64::from).map(drop),
-            Width::W16 => {
-                AtomicU16::from_ptr(host.cast()).compare_exchange(old as u16, new as u16, order.0, order.1).map_err(u64::from).map(drop)
+            Width::W8 => AtomicU8::from_ptr(host)
+                .compare_exchange(old as u8, new as u8, order.0, order.1)
+                .map_err(u64::from)
+                .map(drop),
+            Width::W16 => AtomicU16::from_ptr(host.cast())
+                .compare_exchange(old as u16, new as u16, order.0, order.1)
+                .map_err(u64::from)
+                .map(drop),
+            Width::W32 => AtomicU32::from_ptr(host.cast())
+                .compare_exchange(old as u32, new as u32, order.0, order.1)
+                .map_err(u64::from)
+                .map(drop),
+            Width::W64 => {
+                AtomicU64::from_ptr(host.cast()).compare_exchange(old, new, order.0, order.1).map(drop)
             }
-            Width::W32 => {
-                AtomicU32::from_ptr(host.cast()).compare_exchange(old as u32, new as u32, order.0, order.1).map_err(u64::from).map(drop)
-            }
-            Width::W64 => AtomicU64::from_ptr(host.cast()).compare_exchange(old, new, order.0, order.1).map(drop),
         }
     }
 }
@@ -456,7 +484,9 @@ unsafe fn compare_exchange_unaligned(host: *mut u8, w: Width, old: u64, new: u64
         // SAFETY: valid for reads and writes; a locked instruction needs no alignment on x86.
         unsafe {
             match w {
-                Width::W64 => std::arch::asm!("lock cmpxchg [{p}], {n}", p = in(reg) host, n = in(reg) new, inout("rax") old => found),
+                Width::W64 => {
+                    std::arch::asm!("lock cmpxchg [{p}], {n}", p = in(reg) host, n = in(reg) new, inout("rax") old => found);
+                }
                 Width::W32 => {
                     let low: u32;
                     std::arch::asm!("lock cmpxchg [{p}], {n:e}", p = in(reg) host, n = in(reg) new, inout("eax") old as u32 => low);

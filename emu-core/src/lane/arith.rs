@@ -64,7 +64,7 @@ host_operations! {
     Pmulld = pmulld(a, b), map2::<u32, 4>(a, b, u32::wrapping_mul);
     Pmulhw = pmulhw(a, b), map2::<i16, 8>(a, b, |x, y| ((i32::from(x) * i32::from(y)) >> 16) as i16);
     Pmulhuw = pmulhuw(a, b), map2::<u16, 8>(a, b, |x, y| ((u32::from(x) * u32::from(y)) >> 16) as u16);
-    Pmulhrsw = pmulhrsw(a, b), map2::<i16, 8>(a, b, |x, y| (((((i32::from(x) * i32::from(y)) >> 14) + 1) >> 1)) as i16);
+    Pmulhrsw = pmulhrsw(a, b), map2::<i16, 8>(a, b, |x, y| ((((i32::from(x) * i32::from(y)) >> 14) + 1) >> 1) as i16);
     Pmuludq = pmuludq(a, b), map2::<u64, 2>(a, b, |x, y| (x & 0xFFFF_FFFF) * (y & 0xFFFF_FFFF));
     Pmaddwd = pmaddwd(a, b), pmaddwd(a, b);
     Pmaddubsw = pmaddubsw(a, b), pmaddubsw(a, b);

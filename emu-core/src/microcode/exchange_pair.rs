@@ -29,14 +29,16 @@ fn finish(cpu: &mut Cpu, w: Width, expected: u128, found: u128) {
 }
 
 fn compare_exchange_8(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
-    let (expected, new) = (pair(cpu, Width::W32, slot::RDX, slot::RAX), pair(cpu, Width::W32, slot::RCX, slot::RBX));
+    let (expected, new) =
+        (pair(cpu, Width::W32, slot::RDX, slot::RAX), pair(cpu, Width::W32, slot::RCX, slot::RBX));
     let offset = cpu.effective_address(i);
     let linear = cpu.linear(i.segment(), offset, 8, true)?;
     let found = match cpu.writable_host(linear, Width::W64)? {
         Some(host) if host.cast::<u64>().is_aligned() => {
             // SAFETY: aligned, in one page of RAM that may be written.
             let cell = unsafe { AtomicU64::from_ptr(host.cast()) };
-            cell.compare_exchange(expected as u64, new as u64, Ordering::SeqCst, Ordering::SeqCst).unwrap_or_else(|found| found)
+            cell.compare_exchange(expected as u64, new as u64, Ordering::SeqCst, Ordering::SeqCst)
+                .unwrap_or_else(|found| found)
         }
         _ => {
             let _lock = i.has(flag::LOCK).then(|| cpu.memory.bus_lock());
@@ -52,7 +54,8 @@ fn compare_exchange_8(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
 }
 
 fn compare_exchange_16(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
-    let (expected, new) = (pair(cpu, Width::W64, slot::RDX, slot::RAX), pair(cpu, Width::W64, slot::RCX, slot::RBX));
+    let (expected, new) =
+        (pair(cpu, Width::W64, slot::RDX, slot::RAX), pair(cpu, Width::W64, slot::RCX, slot::RBX));
     let offset = cpu.effective_address(i);
     let linear = cpu.linear(i.segment(), offset, 16, true)?;
     if linear & 15 != 0 {
@@ -139,5 +142,8 @@ unsafe fn exchange_16_locked(cell: *mut u128, expected: u128, new: u128) -> u128
 
 /// Rows of this family.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
-    vec![microcode(Mnemonic::Cmpxchg8b, compare_exchange_8), microcode(Mnemonic::Cmpxchg16b, compare_exchange_16)]
+    vec![
+        microcode(Mnemonic::Cmpxchg8b, compare_exchange_8),
+        microcode(Mnemonic::Cmpxchg16b, compare_exchange_16),
+    ]
 }

@@ -368,7 +368,8 @@ fn lanes<R: Rows>(rows: &mut R) {
     for code in [Code::Movups_xmmm128_xmm, Code::Movupd_xmmm128_xmm, Code::Movdqu_xmmm128_xmm] {
         rows.add::<Store>(code, SSE);
     }
-    for code in [Code::Maskmovdqu_rDI_xmm_xmm] {
+    {
+        let code = Code::Maskmovdqu_rDI_xmm_xmm;
         rows.add::<MaskMove>(code, SSE);
     }
 }
