@@ -119,6 +119,7 @@ impl Cpu {
         let state = CpuState::reset(model.signature());
         let mmu = Mmu::new(memory.clone(), model.physical_address_bits());
         memory.code().attach(signal.clone());
+        crate::lane::detect();
         let mut cpu = Box::new(Cpu {
             regs: [0; slot::COUNT],
             flags: LazyFlags::default(),

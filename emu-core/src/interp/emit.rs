@@ -4,6 +4,7 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Cpu, LazyFlags, slot},
     decode::{AddressForm, Insn, flag},
+    lane::{self, FpOperation, Lane},
     semantics::{Arithmetic, Flow, Helper, Memory, Pure, Registers, Types},
 };
 use std::marker::PhantomData;
@@ -53,6 +54,8 @@ pub trait Path {
     fn fault(exception: Exception) -> Self::Fault;
     /// See [`Flow::helper`].
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Self::Fault>;
+    /// See [`Vectors::fp_op`](crate::semantics::Vectors::fp_op); the guest's control word is not the default.
+    fn fp_op<O: FpOperation>(cpu: &mut Cpu, a: u128, b: u128, imm: u8) -> Result<u128, Self::Fault>;
     /// See [`Vectors::check_x87`](crate::semantics::Vectors::check_x87).
     fn check_x87(cpu: &mut Cpu) -> Result<(), Self::Fault>;
     /// Checks the target of an indirect jump.
@@ -262,6 +265,11 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
         Err(Bail)
     }
     #[inline(always)]
+    fn fp_op<O: FpOperation>(_: &mut Cpu, _: u128, _: u128, _: u8) -> Result<u128, Bail> {
+        // Anything that needs stack would keep the handler from ending in a jump.
+        Err(Bail)
+    }
+    #[inline(always)]
     fn check_x87(cpu: &mut Cpu) -> Result<(), Bail> {
         const ES: u16 = 1 << 7;
         if cpu.x87.fsw & ES == 0 { Ok(()) } else { Err(Bail) }
@@ -376,6 +384,9 @@ impl Path for ExactPath {
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Exception> {
         f(cpu, i)
     }
+    fn fp_op<O: FpOperation>(cpu: &mut Cpu, a: u128, b: u128, imm: u8) -> Result<u128, Exception> {
+        super::vector::under_guest_control(cpu, O::RESULT, (a, b, imm), O::apply)
+    }
     fn check_x87(cpu: &mut Cpu) -> Result<(), Exception> {
         crate::microcode::x87::check_pending(cpu)
     }
@@ -400,7 +411,7 @@ impl Path for ExactPath {
 impl<P> Types for Interp<P> {
     type Value = u64;
     type Cond = bool;
-    type Lane = u128;
+    type Lane = Lane;
 }
 
 impl<P> Arithmetic for Interp<P> {
@@ -589,12 +600,12 @@ impl<P: Path> Registers for Interp<P> {
         self.cpu.eflags.set(Flags::DF, down);
     }
     #[inline(always)]
-    fn vector(&mut self, register: u8, lane: usize) -> u128 {
-        self.cpu.simd.vector[usize::from(register & 15)][lane & 1]
+    fn vector(&mut self, register: u8, lane: usize) -> Lane {
+        lane::lane(self.cpu.simd.vector[usize::from(register & 15)][lane & 1])
     }
     #[inline(always)]
-    fn set_vector(&mut self, register: u8, lane: usize, value: u128) {
-        self.cpu.simd.vector[usize::from(register & 15)][lane & 1] = value;
+    fn set_vector(&mut self, register: u8, lane: usize, value: Lane) {
+        self.cpu.simd.vector[usize::from(register & 15)][lane & 1] = lane::bits(value);
     }
     fn mmx(&mut self, register: u8) -> u64 {
         self.cpu.x87.r[usize::from(register & 7)].significand
@@ -661,12 +672,12 @@ impl<P: Path> Memory for Interp<P> {
         P::store_at(self.cpu, seg, offset, w, value)
     }
     #[inline(always)]
-    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, P::Fault> {
-        P::load_lane(self.cpu, i, form, delta)
+    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<Lane, P::Fault> {
+        P::load_lane(self.cpu, i, form, delta).map(lane::lane)
     }
     #[inline(always)]
-    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), P::Fault> {
-        P::store_lane(self.cpu, i, form, delta, value)
+    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: Lane) -> Result<(), P::Fault> {
+        P::store_lane(self.cpu, i, form, delta, lane::bits(value))
     }
 }
 

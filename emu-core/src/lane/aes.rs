@@ -97,6 +97,7 @@ fn aesimc(state: u128) -> u128 {
     mix_columns(state, [14, 11, 13, 9])
 }
 
+#[inline(never)]
 fn aeskeygenassist(key: u128, round: u8) -> u128 {
     let key = <[u32; 4]>::of(key);
     let substituted = |word: u32| u32::from_le_bytes(word.to_le_bytes().map(|byte| S_BOX[usize::from(byte)]));

@@ -125,6 +125,7 @@ pub(super) fn psadbw(a: u128, b: u128) -> u128 {
 }
 
 /// MPSADBW: a block of four bytes of `b` against eight positions in `a`.
+#[inline(never)]
 fn mpsadbw(a: u128, b: u128, imm: u8) -> u128 {
     let (first, block) = (usize::from(imm >> 2 & 1) * 4, usize::from(imm & 3) * 4);
     build::<u8, u16, 16, 8>(a, b, |a, b, k| {
@@ -133,6 +134,7 @@ fn mpsadbw(a: u128, b: u128, imm: u8) -> u128 {
 }
 
 /// PHMINPOSUW: the smallest word and the index where it is first.
+#[inline(never)]
 fn phminposuw(b: u128) -> u128 {
     let words = <[u16; 8]>::of(b);
     let (index, word) = words.iter().enumerate().min_by_key(|&(_, &word)| word).unwrap_or((0, &0));

@@ -1,9 +1,20 @@
 //! Integer operations by the host's own instructions: those that the compiler does not find in the portable
-//! text, and those beyond SSE2, which are used if the host has them (asked once; the standard library keeps the
-//! answer). Each gives `None` on a host without it.
+//! text, and those beyond SSE2, which are used if the host has them ([`detect`], which the making of a CPU calls). Each gives `None` on a host without it; [`or`] then has the portable text.
 //!
 //! The latter are assembly: a function for which the compiler may use a feature is not inlined into one for
 //! which it may not, and a call would cost more than the operation.
+
+use super::value::{Lane, bits, lane};
+
+/// The host's result, or the portable one. Both meet as [`Lane`]s, so that neither passes through
+/// general-purpose registers.
+#[inline(always)]
+pub fn or(host: Option<Lane>, a: u128, b: u128, portable: fn(Lane, Lane) -> Lane) -> u128 {
+    bits(match host {
+        Some(result) => result,
+        None => portable(lane(a), lane(b)),
+    })
+}
 
 #[cfg(target_arch = "x86_64")]
 pub use x86::*;
@@ -13,32 +24,56 @@ pub use absent::*;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::value::{Lane, lane as v};
     use std::{
         arch::{asm, is_x86_feature_detected, x86_64::*},
-        mem::transmute,
+        sync::atomic::{AtomicU32, Ordering},
     };
 
-    /// A lane as the compiler's vector type.
-    #[inline(always)]
-    fn v(a: u128) -> __m128i {
-        // SAFETY: both are 16 bytes without invalid values.
-        unsafe { transmute::<u128, __m128i>(a) }
+    /// The features found, as bits; none before [`detect`].
+    static FOUND: AtomicU32 = AtomicU32::new(0);
+
+    const SSSE3: u32 = 1 << 0;
+    const SSE4_1: u32 = 1 << 1;
+    const SSE4_2: u32 = 1 << 2;
+    const AES: u32 = 1 << 3;
+    const PCLMULQDQ: u32 = 1 << 4;
+    const SHA: u32 = 1 << 5;
+
+    /// Finds out what the host has. Until then nothing beyond SSE2 is used.
+    pub fn detect() {
+        let found = [
+            (is_x86_feature_detected!("ssse3"), SSSE3),
+            (is_x86_feature_detected!("sse4.1"), SSE4_1),
+            (is_x86_feature_detected!("sse4.2"), SSE4_2),
+            (is_x86_feature_detected!("aes"), AES),
+            (is_x86_feature_detected!("pclmulqdq"), PCLMULQDQ),
+            (is_x86_feature_detected!("sha"), SHA),
+        ];
+        FOUND.store(
+            found.iter().filter(|feature| feature.0).map(|feature| feature.1).sum(),
+            Ordering::Relaxed,
+        );
     }
 
-    /// And back.
     #[inline(always)]
-    fn lane(a: __m128i) -> u128 {
-        // SAFETY: as above.
-        unsafe { transmute::<__m128i, u128>(a) }
+    fn has(feature: u32) -> bool {
+        FOUND.load(Ordering::Relaxed) & feature != 0
+    }
+
+    /// For ROUNDPS and its kin.
+    #[inline(always)]
+    pub fn has_sse4_1() -> bool {
+        has(SSE4_1)
     }
 
     /// SSE2: every x86-64 host has it.
     macro_rules! baseline {
         ($($name:ident = $intrinsic:ident;)*) => {$(
             #[inline(always)]
-            pub fn $name(a: u128, b: u128) -> Option<u128> {
+            pub fn $name(a: u128, b: u128) -> Option<Lane> {
                 // SAFETY: SSE2 is part of x86-64.
-                Some(lane(unsafe { $intrinsic(v(a), v(b)) }))
+                Some(unsafe { $intrinsic(v(a), v(b)) })
             }
         )*};
     }
@@ -100,23 +135,23 @@ mod x86 {
     }
 
     #[inline(always)]
-    pub fn pmovmskb(_: u128, b: u128) -> Option<u128> {
+    pub fn pmovmskb(_: u128, b: u128) -> Option<Lane> {
         // SAFETY: SSE2 is part of x86-64.
-        Some((unsafe { _mm_movemask_epi8(v(b)) } as u32).into())
+        Some(v((unsafe { _mm_movemask_epi8(v(b)) } as u32).into()))
     }
 
     #[inline(always)]
-    pub fn movmskps(_: u128, b: u128) -> Option<u128> {
+    pub fn movmskps(_: u128, b: u128) -> Option<Lane> {
         // SAFETY: as above; the cast is between vector types of one size.
-        Some((unsafe { _mm_movemask_ps(_mm_castsi128_ps(v(b))) } as u32).into())
+        Some(v((unsafe { _mm_movemask_ps(_mm_castsi128_ps(v(b))) } as u32).into()))
     }
 
     /// Operations of a feature that the host may lack: `instruction a, b`.
     macro_rules! optional {
-        ($($name:ident = $instruction:literal, $feature:tt;)*) => {$(
+        ($($name:ident = $instruction:literal, $feature:ident;)*) => {$(
             #[inline(always)]
-            pub fn $name(a: u128, b: u128) -> Option<u128> {
-                if !is_x86_feature_detected!($feature) {
+            pub fn $name(a: u128, b: u128) -> Option<Lane> {
+                if !has($feature) {
                     return None;
                 }
                 let mut a = v(a);
@@ -125,39 +160,39 @@ mod x86 {
                     asm!(concat!($instruction, " {a}, {b}"), a = inout(xmm_reg) a, b = in(xmm_reg) v(b),
                         options(pure, nomem, nostack, preserves_flags));
                 }
-                Some(lane(a))
+                Some(a)
             }
         )*};
     }
 
     optional! {
-        pabsb = "pabsb", "ssse3";
-        pabsw = "pabsw", "ssse3";
-        pabsd = "pabsd", "ssse3";
-        psignb = "psignb", "ssse3";
-        psignw = "psignw", "ssse3";
-        psignd = "psignd", "ssse3";
-        pmulhrsw = "pmulhrsw", "ssse3";
-        pmaddubsw = "pmaddubsw", "ssse3";
-        pshufb = "pshufb", "ssse3";
-        pmulld = "pmulld", "sse4.1";
-        packusdw = "packusdw", "sse4.1";
-        aesenc = "aesenc", "aes";
-        aesenclast = "aesenclast", "aes";
-        aesdec = "aesdec", "aes";
-        aesdeclast = "aesdeclast", "aes";
-        aesimc = "aesimc", "aes";
-        sha1msg1 = "sha1msg1", "sha";
-        sha1msg2 = "sha1msg2", "sha";
-        sha1nexte = "sha1nexte", "sha";
-        sha256msg1 = "sha256msg1", "sha";
-        sha256msg2 = "sha256msg2", "sha";
+        pabsb = "pabsb", SSSE3;
+        pabsw = "pabsw", SSSE3;
+        pabsd = "pabsd", SSSE3;
+        psignb = "psignb", SSSE3;
+        psignw = "psignw", SSSE3;
+        psignd = "psignd", SSSE3;
+        pmulhrsw = "pmulhrsw", SSSE3;
+        pmaddubsw = "pmaddubsw", SSSE3;
+        pshufb = "pshufb", SSSE3;
+        pmulld = "pmulld", SSE4_1;
+        packusdw = "packusdw", SSE4_1;
+        aesenc = "aesenc", AES;
+        aesenclast = "aesenclast", AES;
+        aesdec = "aesdec", AES;
+        aesdeclast = "aesdeclast", AES;
+        aesimc = "aesimc", AES;
+        sha1msg1 = "sha1msg1", SHA;
+        sha1msg2 = "sha1msg2", SHA;
+        sha1nexte = "sha1nexte", SHA;
+        sha256msg1 = "sha256msg1", SHA;
+        sha256msg2 = "sha256msg2", SHA;
     }
 
     /// The product of the low halves.
     #[inline(always)]
-    pub fn clmul(a: u128, b: u128) -> Option<u128> {
-        if !is_x86_feature_detected!("pclmulqdq") {
+    pub fn clmul(a: u128, b: u128) -> Option<Lane> {
+        if !has(PCLMULQDQ) {
             return None;
         }
         let mut a = v(a);
@@ -166,12 +201,12 @@ mod x86 {
             asm!("pclmulqdq {a}, {b}, 0", a = inout(xmm_reg) a, b = in(xmm_reg) v(b),
                 options(pure, nomem, nostack, preserves_flags));
         }
-        Some(lane(a))
+        Some(a)
     }
 
     /// SHA1RNDS4 with the immediate's two bits.
     #[inline]
-    pub fn sha1rnds4(a: u128, b: u128, imm: u8) -> Option<u128> {
+    pub fn sha1rnds4(a: u128, b: u128, imm: u8) -> Option<Lane> {
         macro_rules! rounds {
             ($function:literal) => {{
                 let mut a = v(a);
@@ -180,10 +215,10 @@ mod x86 {
                     asm!(concat!("sha1rnds4 {a}, {b}, ", $function), a = inout(xmm_reg) a, b = in(xmm_reg) v(b),
                         options(pure, nomem, nostack, preserves_flags));
                 }
-                lane(a)
+                a
             }};
         }
-        is_x86_feature_detected!("sha").then(|| match imm & 3 {
+        has(SHA).then(|| match imm & 3 {
             0 => rounds!(0),
             1 => rounds!(1),
             2 => rounds!(2),
@@ -193,8 +228,8 @@ mod x86 {
 
     /// SHA256RNDS2, whose third operand is XMM0.
     #[inline(always)]
-    pub fn sha256rnds2(a: u128, b: u128, words: u128) -> Option<u128> {
-        if !is_x86_feature_detected!("sha") {
+    pub fn sha256rnds2(a: u128, b: u128, words: u128) -> Option<Lane> {
+        if !has(SHA) {
             return None;
         }
         let mut a = v(a);
@@ -203,7 +238,7 @@ mod x86 {
             asm!("sha256rnds2 {a}, {b}", a = inout(xmm_reg) a, b = in(xmm_reg) v(b), in("xmm0") v(words),
                 options(pure, nomem, nostack, preserves_flags));
         }
-        Some(lane(a))
+        Some(a)
     }
 
     /// CRC32 of 8 << `width` bits.
@@ -219,15 +254,17 @@ mod x86 {
             }
         }
         // SAFETY: the host has the feature.
-        is_x86_feature_detected!("sse4.2").then(|| unsafe { on_host(crc, value, width) })
+        has(SSE4_2).then(|| unsafe { on_host(crc, value, width) })
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod absent {
+    use super::super::value::Lane;
+
     macro_rules! absent {
         ($($name:ident)*) => {$(
-            pub fn $name(_: u128, _: u128) -> Option<u128> {
+            pub fn $name(_: u128, _: u128) -> Option<Lane> {
                 None
             }
         )*};
@@ -243,11 +280,13 @@ mod absent {
         aesenc aesenclast aesdec aesdeclast aesimc sha1msg1 sha1msg2 sha1nexte sha256msg1 sha256msg2 clmul
     }
 
-    pub fn sha1rnds4(_: u128, _: u128, _: u8) -> Option<u128> {
+    pub fn detect() {}
+
+    pub fn sha1rnds4(_: u128, _: u128, _: u8) -> Option<Lane> {
         None
     }
 
-    pub fn sha256rnds2(_: u128, _: u128, _: u128) -> Option<u128> {
+    pub fn sha256rnds2(_: u128, _: u128, _: u128) -> Option<Lane> {
         None
     }
 

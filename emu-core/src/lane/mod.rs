@@ -19,15 +19,18 @@ mod sha;
 mod shift;
 mod shuffle;
 mod text;
+mod value;
 
 pub use aes::{Aesdec, Aesdeclast, Aesenc, Aesenclast, Aesimc, Aeskeygenassist};
 pub use arith::*;
 pub use carryless::{Pclmulqdq, crc32};
+pub use host::detect;
 pub use operation::{FpOp, FpOperation, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3};
 pub use sha::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
 pub use shift::*;
 pub use shuffle::*;
 pub use text::{ExpandMask, Pcmpestr, Pcmpistr};
+pub use value::{Lane, bits, lane};
 
 #[cfg(test)]
 mod tests;

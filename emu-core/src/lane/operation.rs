@@ -71,15 +71,18 @@ macro_rules! host_operations {
                 fn portable($a: u128, $b: u128) -> u128 {
                     $body
                 }
+                /// Never inlined: a host that needs it is slow anyway, and the others' handlers stay short.
+                #[cold]
+                #[inline(never)]
+                fn on_lanes(a: $crate::lane::Lane, b: $crate::lane::Lane) -> $crate::lane::Lane {
+                    $crate::lane::lane(Self::portable($crate::lane::bits(a), $crate::lane::bits(b)))
+                }
             }
             impl $crate::lane::LaneOperation for $name {
                 const OP: $crate::lane::LaneOp = $crate::lane::LaneOp::$name;
                 #[inline(always)]
                 fn apply(a: u128, b: u128, _: u8) -> u128 {
-                    match $crate::lane::host::$host(a, b) {
-                        Some(result) => result,
-                        None => Self::portable(a, b),
-                    }
+                    $crate::lane::host::or($crate::lane::host::$host(a, b), a, b, Self::on_lanes)
                 }
             }
         )*

@@ -1,14 +1,14 @@
 //! SHA extensions. SDM vol. 1, 5.19; FIPS 180-4. Element 3 of a lane is the earliest word of the message.
 
 use super::{
-    LaneOp3, LaneOperation3,
+    LaneOp3, LaneOperation3, bits,
     elements::Elements,
     host,
     operation::{host_operations, lane_operations},
 };
 
 lane_operations! {
-    Sha1rnds4(a, b, imm) => host::sha1rnds4(a, b, imm).unwrap_or_else(|| sha1rnds4(a, b, imm));
+    Sha1rnds4(a, b, imm) => host::sha1rnds4(a, b, imm).map_or_else(|| sha1rnds4(a, b, imm), bits);
 }
 
 host_operations! {
@@ -26,10 +26,11 @@ impl LaneOperation3 for Sha256rnds2 {
     const OP: LaneOp3 = LaneOp3::Sha256rnds2;
     #[inline(always)]
     fn apply(a: u128, b: u128, c: u128, _: u8) -> u128 {
-        host::sha256rnds2(a, b, c).unwrap_or_else(|| sha256rnds2(a, b, c))
+        host::sha256rnds2(a, b, c).map_or_else(|| sha256rnds2(a, b, c), bits)
     }
 }
 
+#[inline(never)]
 pub(super) fn sha1rnds4(state: u128, words: u128, imm: u8) -> u128 {
     let [mut d, mut c, mut b, mut a] = <[u32; 4]>::of(state);
     let constant = [0x5A82_7999, 0x6ED9_EBA1, 0x8F1B_BCDC, 0xCA62_C1D6][usize::from(imm & 3)];
@@ -65,6 +66,7 @@ fn sha1msg2(a: u128, b: u128) -> u128 {
     [(a[0] ^ w16).rotate_left(1), w18, w17, w16].lane()
 }
 
+#[inline(never)]
 pub(super) fn sha256rnds2(cdgh: u128, abef: u128, words: u128) -> u128 {
     let [mut h, mut g, mut d, mut c] = <[u32; 4]>::of(cdgh);
     let [mut f, mut e, mut b, mut a] = <[u32; 4]>::of(abef);

@@ -2,8 +2,8 @@
 //! is told by `tests/vectors_native.rs`.
 
 use super::{
-    LaneOperation, LaneOperation3, Pcmpestr, Pcmpistr, aes, arith, carryless, host, operation::Pair, sha,
-    shift, shuffle,
+    LaneOperation, LaneOperation3, Pcmpestr, Pcmpistr, aes, arith, bits, carryless, host, operation::Pair,
+    sha, shift, shuffle,
 };
 use proptest::prelude::*;
 use rstest::rstest;
@@ -18,6 +18,7 @@ fn lane() -> impl Strategy<Value = u128> {
 proptest! {
     #[test]
     fn the_host_agrees_with_the_portable_text(a in lane(), b in lane()) {
+        host::detect();
         let all: [&[Pair]; 5] = [arith::PAIRS, shuffle::PAIRS, shift::PAIRS, aes::PAIRS, sha::PAIRS];
         for &(op, apply, portable) in all.into_iter().flatten() {
             prop_assert_eq!(apply(a, b, 0), portable(a, b), "{:?} {:x} {:x}", op, a, b);
@@ -26,14 +27,15 @@ proptest! {
 
     #[test]
     fn the_host_agrees_on_rounds_and_polynomials(a in lane(), b in lane(), c in lane(), imm in 0u8..4) {
+        host::detect();
         if let Some(result) = host::sha1rnds4(a, b, imm) {
-            prop_assert_eq!(result, sha::sha1rnds4(a, b, imm));
+            prop_assert_eq!(bits(result), sha::sha1rnds4(a, b, imm));
         }
         if let Some(result) = host::sha256rnds2(a, b, c) {
-            prop_assert_eq!(result, sha::sha256rnds2(a, b, c));
+            prop_assert_eq!(bits(result), sha::sha256rnds2(a, b, c));
         }
         if let Some(result) = host::clmul(a, b) {
-            prop_assert_eq!(result, carryless::multiply(a as u64, b as u64));
+            prop_assert_eq!(bits(result), carryless::multiply(a as u64, b as u64));
         }
         let width = u64::from(imm);
         let value = b as u64 & (u64::MAX >> (64 - (8 << width)));

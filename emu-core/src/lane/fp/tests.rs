@@ -63,6 +63,7 @@ macro_rules! both {
 proptest! {
     #[test]
     fn portable_results_are_the_hosts(a in lane(), b in lane(), imm: u8) {
+        crate::lane::detect();
         let all = both![
             Addps Addpd Addss Addsd Subps Subpd Subss Subsd Mulps Mulpd Mulss Mulsd Divps Divpd Divss Divsd
             Minps Minpd Minss Minsd Maxps Maxpd Maxss Maxsd Sqrtps Sqrtpd Sqrtss Sqrtsd
@@ -75,6 +76,24 @@ proptest! {
         for (name, host, portable) in all {
             prop_assert_eq!(host(a, b, imm), portable(a, b, imm), "{} {:x} {:x} {:x}", name, a, b, imm);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn rounding_in_software_leaves_the_hosts_flags(b in lane(), imm: u8, mode in 0u32..4, daz: bool) {
+        crate::lane::detect();
+        let control = DEFAULT | mode << 13 | u32::from(daz) << 6;
+        let under_control = |apply: &dyn Fn() -> u128| {
+            mxcsr::set_host(control);
+            let result = (apply(), mxcsr::host());
+            mxcsr::set_host(DEFAULT);
+            result
+        };
+        let host = under_control(&|| Roundpd::apply(b, b, imm));
+        prop_assert_eq!(under_control(&|| round::in_software(b, b, imm, round::doubles)), host);
+        let host = under_control(&|| Roundps::apply(b, b, imm));
+        prop_assert_eq!(under_control(&|| round::in_software(b, b, imm, round::singles)), host);
     }
 }
 

@@ -300,6 +300,7 @@ impl<O: LaneOperation> Meaning for UnpackLowMmx<O> {
 struct MaskMove;
 
 impl Meaning for MaskMove {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         if i.kind[1] == Kind::Mmx {
             e.check_x87()?;
