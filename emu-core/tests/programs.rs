@@ -180,7 +180,8 @@ fn the_same_instruction_pointer_in_another_code_segment_is_another_place() {
     ram.write(0x2_0200, &[0x83, 0xC3, 0x10, 0xE6, 0xF4]).unwrap();
     let signal = Arc::<VcpuSignal>::default();
     let model = Arc::new(CpuModel::named("max").unwrap());
-    let mut cpu = Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), signal.clone(), Arc::new(Bare(signal)));
+    let mut cpu =
+        Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), signal.clone(), Arc::new(Bare(signal)));
     let mut state = cpu.save_state();
     state.segments.data[1] = Segment { attr: 0x9B, ..Segment::real(0x1000) };
     state.general.rip = 0x100;

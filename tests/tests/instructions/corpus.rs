@@ -51,7 +51,8 @@ pub fn check(cases: &[(String, Case)], mut mismatches: impl FnMut(&Case) -> Vec<
             let found = mismatches(case);
             let code: Vec<String> = case.code.iter().map(|byte| format!("{byte:02x}")).collect();
             let name = Mode::ALL.iter().find(|(mode, _)| *mode == case.mode).unwrap().1;
-            let head = format!("{file}: {name}/{} | {} | {}", case.privilege, code.join(" "), case.disassembly);
+            let head =
+                format!("{file}: {name}/{} | {} | {}", case.privilege, code.join(" "), case.disassembly);
             (!found.is_empty()).then(|| format!("{head} | … => {}", found.join(" ")))
         })
         .collect();
