@@ -113,13 +113,19 @@ fn set_operand(
             return Some(true);
         }
         O::seg_rSI => {
-            i.set_op_kind(k, string(shape, [OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI]))
+            i.set_op_kind(
+                k,
+                string(shape, [OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI]),
+            );
         }
         O::es_rDI => {
-            i.set_op_kind(k, string(shape, [OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI]))
+            i.set_op_kind(k, string(shape, [OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI]));
         }
         O::seg_rDI => {
-            i.set_op_kind(k, string(shape, [OpKind::MemorySegDI, OpKind::MemorySegEDI, OpKind::MemorySegRDI]))
+            i.set_op_kind(
+                k,
+                string(shape, [OpKind::MemorySegDI, OpKind::MemorySegEDI, OpKind::MemorySegRDI]),
+            );
         }
         O::seg_rBX_al => {
             i.set_op_kind(k, OpKind::Memory);
