@@ -1,4 +1,5 @@
-//! The A20 gate: open while the keyboard controller or port 92h opens it.
+//! What the keyboard controller and port 92h both drive: the A20 gate, open while either opens it, and the wire
+//! that resets the processor.
 
 use super::lifecycle::{Event, Lifecycle};
 use emu_core::{

@@ -92,3 +92,48 @@ impl Relocations {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use emu_core::{
+        bus::IrqLine,
+        clock::{TimerQueue, VmClock},
+    };
+    use emu_devices::{
+        acpi::{PM_BASE, PM_TMR_BLK, Pm, PmWires, TimerWidth},
+        pci::{ECAM_BASE, Ecam, HOST_BRIDGE, HostBridge, PciBus},
+    };
+
+    fn blocks() -> (Bus, Movable) {
+        let pci = Arc::new(PciBus::new());
+        pci.add(HOST_BRIDGE, Arc::new(Mutex::new(HostBridge::new(Box::new(|_| {}))))).unwrap();
+        // One second after power-on the timer reads as neither zero nor floating lines.
+        let clock = VmClock::counted(1_000_000_000);
+        let wires = PmWires { sci: IrqLine::unconnected(), power_off: Box::new(|| {}) };
+        let pm = Pm::new(clock.clone(), TimerQueue::new(clock).timer(), TimerWidth::Bits24, wires);
+        (Bus::new(), Movable { ecam: Arc::new(Mutex::new(Ecam::new(pci))), pm: Arc::new(Mutex::new(pm)) })
+    }
+
+    #[test]
+    fn a_block_leaves_its_old_place_and_answers_at_the_new_one() {
+        let (bus, blocks) = blocks();
+        let wishes = Relocations::default();
+        wishes.move_pm(Some(PM_BASE));
+        wishes.move_ecam(Some((ECAM_BASE, 256 << 20)));
+        wishes.apply(&bus, &blocks);
+        let timer = bus.port_read(PM_TMR_BLK, 4);
+        assert_eq!((timer, bus.mmio_read(ECAM_BASE, 2)), (3_579_545, 0x8086));
+
+        wishes.move_pm(Some(0x700));
+        wishes.move_ecam(Some((0xD000_0000, 64 << 20)));
+        assert_eq!(bus.port_read(PM_TMR_BLK, 4), timer, "not before the access is over");
+        wishes.apply(&bus, &blocks);
+
+        assert_eq!((bus.port_read(PM_TMR_BLK, 4), bus.port_read(0x708, 4)), (u32::MAX, timer));
+        assert_eq!((bus.mmio_read(ECAM_BASE, 2), bus.mmio_read(0xD000_0000, 2)), (0xFFFF, 0x8086));
+        wishes.move_pm(None);
+        wishes.apply(&bus, &blocks);
+        assert_eq!(bus.port_read(0x708, 4), u32::MAX);
+    }
+}

@@ -6,7 +6,6 @@
 mod elf;
 mod entry;
 mod error;
-mod initrd;
 mod linux;
 mod loader;
 mod multiboot;
@@ -16,7 +15,6 @@ mod setup_header;
 mod state;
 
 pub use error::BootError;
-pub use initrd::{InitrdError, check_initrd};
 pub use state::{BootMode, BootState, DescriptorTable, Segment};
 
 use crate::{e820::MemoryMap, layout::MachineLayout};
