@@ -69,7 +69,8 @@ fn long_mode(code: &[u8]) -> Box<Cpu> {
     state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
     state.control.efer = Efer::LME | Efer::LMA | Efer::NXE | Efer::SCE;
     state.control.cr3 = 0x1000;
-    state.segments.data = [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
+    state.segments.data =
+        [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
     state.segments.data[1] = Segment { selector: 8, attr: 0xA09B, limit: u32::MAX, base: 0, unusable: false };
     state.general.rip = CODE;
     state.general.gpr[4] = STACK;
@@ -144,7 +145,7 @@ fn memory_crosses_pages_and_widths() {
         a.lock().xadd(dword_ptr(rsi + 2), ecx)
     });
     assert_eq!(cpu.regs[3], 0x0011_2233_4455_6677);
-    assert_eq!(cpu.regs[2], 0x66 + 0x70 | 0xFFFF_FFFF_FFFF_FF00);
+    assert_eq!(cpu.regs[2], (0x66 + 0x70) | 0xFFFF_FFFF_FFFF_FF00);
     assert_eq!(cpu.regs[1], 0x3344_55D6);
 }
 
@@ -166,4 +167,28 @@ fn code_that_rewrites_itself_runs_as_rewritten() {
         Ok(())
     });
     assert_eq!(cpu.regs[3], 499_500);
+}
+
+#[test]
+fn the_same_instruction_pointer_in_another_code_segment_is_another_place() {
+    let ram = GuestMemory::new(16 << 20).unwrap();
+    // 1000:0100  mov ax, 200h; jmp ax          1000:0200  inc bx; jmp 2000:0100
+    ram.write(0x1_0100, &[0xB8, 0x00, 0x02, 0xFF, 0xE0]).unwrap();
+    ram.write(0x1_0200, &[0x43, 0xEA, 0x00, 0x01, 0x00, 0x20]).unwrap();
+    // 2000:0100  mov ax, 200h; jmp ax          2000:0200  add bx, 10h; out F4h, al
+    ram.write(0x2_0100, &[0xB8, 0x00, 0x02, 0xFF, 0xE0]).unwrap();
+    ram.write(0x2_0200, &[0x83, 0xC3, 0x10, 0xE6, 0xF4]).unwrap();
+    let signal = Arc::<VcpuSignal>::default();
+    let model = Arc::new(CpuModel::named("max").unwrap());
+    let mut cpu =
+        Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), signal.clone(), Arc::new(Bare(signal)));
+    let mut state = cpu.save_state();
+    state.segments.data[1] = Segment { attr: 0x9B, ..Segment::real(0x1000) };
+    state.general.rip = 0x100;
+    state.general.gpr[3] = 0;
+    cpu.load_state(&state);
+
+    cpu.run();
+
+    assert_eq!(cpu.regs[3], 0x11);
 }

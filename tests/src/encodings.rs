@@ -84,7 +84,13 @@ pub fn encode(instruction: &Instruction, bitness: u32, rip: u64) -> Option<Vec<u
 }
 
 /// Fills in operand `k`; returns whether it is in memory.
-fn set_operand(i: &mut Instruction, k: u32, kind: Operand, shape: Shape, random: &mut Random) -> Option<bool> {
+fn set_operand(
+    i: &mut Instruction,
+    k: u32,
+    kind: Operand,
+    shape: Shape,
+    random: &mut Random,
+) -> Option<bool> {
     use Operand as O;
     if let Some(first) = either(kind)
         && shape.base.is_none()
@@ -106,9 +112,21 @@ fn set_operand(i: &mut Instruction, k: u32, kind: Operand, shape: Shape, random:
             i.set_memory_displ_size(if shape.bitness == 64 { 8 } else { shape.bitness / 8 });
             return Some(true);
         }
-        O::seg_rSI => i.set_op_kind(k, string(shape, [OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI])),
-        O::es_rDI => i.set_op_kind(k, string(shape, [OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI])),
-        O::seg_rDI => i.set_op_kind(k, string(shape, [OpKind::MemorySegDI, OpKind::MemorySegEDI, OpKind::MemorySegRDI])),
+        O::seg_rSI => {
+            i.set_op_kind(
+                k,
+                string(shape, [OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI]),
+            );
+        }
+        O::es_rDI => {
+            i.set_op_kind(k, string(shape, [OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI]));
+        }
+        O::seg_rDI => {
+            i.set_op_kind(
+                k,
+                string(shape, [OpKind::MemorySegDI, OpKind::MemorySegEDI, OpKind::MemorySegRDI]),
+            );
+        }
         O::seg_rBX_al => {
             i.set_op_kind(k, OpKind::Memory);
             i.set_memory_base(match shape.bitness {
@@ -118,7 +136,14 @@ fn set_operand(i: &mut Instruction, k: u32, kind: Operand, shape: Shape, random:
             });
             i.set_memory_index(Register::AL);
         }
-        O::imm8 | O::imm8sex16 | O::imm8sex32 | O::imm8sex64 | O::imm16 | O::imm32 | O::imm32sex64 | O::imm64 => {
+        O::imm8
+        | O::imm8sex16
+        | O::imm8sex32
+        | O::imm8sex64
+        | O::imm16
+        | O::imm32
+        | O::imm32sex64
+        | O::imm64 => {
             set_immediate(i, k, kind, random);
         }
         O::imm8_const_1 => {
@@ -251,11 +276,7 @@ fn set_register(i: &mut Instruction, k: u32, first: Register, shape: Shape, rand
         true => 16,
     };
     let number = random.below(count) as u32;
-    let register = if first == Register::AL && any {
-        BYTES[number as usize]
-    } else {
-        first + number
-    };
+    let register = if first == Register::AL && any { BYTES[number as usize] } else { first + number };
     i.set_op_kind(k, OpKind::Register);
     i.set_op_register(k, register);
 }

@@ -298,7 +298,9 @@ fn leave(gregs: &[i64; 23], fpu: *const u8) -> Result {
             rip: value(libc::REG_RIP),
             rflags: value(libc::REG_EFL) & !TRAP,
             xmm: std::array::from_fn(|k| fpu.add(160 + 16 * k).cast::<u128>().read_unaligned()),
-            st: std::array::from_fn(|k| fpu.add(32 + 16 * k).cast::<u128>().read_unaligned() & (1 << 80) - 1),
+            st: std::array::from_fn(|k| {
+                fpu.add(32 + 16 * k).cast::<u128>().read_unaligned() & ((1 << 80) - 1)
+            }),
             mxcsr: fpu.add(24).cast::<u32>().read_unaligned(),
             fcw: fpu.cast::<u16>().read_unaligned(),
             fsw: fpu.add(2).cast::<u16>().read_unaligned(),

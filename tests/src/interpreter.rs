@@ -129,7 +129,7 @@ impl Interpreter {
         // 4 MiB: two page tables in long mode, one otherwise.
         let table = if long {
             for (at, to) in [(0, 0x1000), (0x1000, 0x2000), (0x2000, 0x3000)] {
-                self.write(TABLES + at, &(TABLES + to | 7).to_le_bytes());
+                self.write(TABLES + at, &((TABLES + to) | 7).to_le_bytes());
             }
             TABLES + 0x3000
         } else {

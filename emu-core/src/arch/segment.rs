@@ -89,7 +89,13 @@ pub struct Segment {
 impl Segment {
     /// A segment as real mode loads it: base = selector * 16.
     pub const fn real(selector: u16) -> Self {
-        Segment { selector, attr: attr::P | attr::S | attr::WRITABLE | attr::ACCESSED, limit: 0xFFFF, base: (selector as u64) << 4, unusable: false }
+        Segment {
+            selector,
+            attr: attr::P | attr::S | attr::WRITABLE | attr::ACCESSED,
+            limit: 0xFFFF,
+            base: (selector as u64) << 4,
+            unusable: false,
+        }
     }
 
     /// DPL.
@@ -106,6 +112,7 @@ impl Segment {
     pub const fn is_flat_data(&self) -> bool {
         !self.unusable
             && self.limit == u32::MAX
-            && self.attr & (attr::P | attr::S | attr::CODE | attr::EXPAND_DOWN | attr::WRITABLE) == attr::P | attr::S | attr::WRITABLE
+            && self.attr & (attr::P | attr::S | attr::CODE | attr::EXPAND_DOWN | attr::WRITABLE)
+                == attr::P | attr::S | attr::WRITABLE
     }
 }

@@ -48,13 +48,29 @@ impl Bus {
     }
 
     /// Gives `device` the ports `start .. start + len` as its region `number`.
-    pub fn add_ports(&self, device: Arc<Mutex<dyn PortIo>>, number: u8, start: u16, len: u16) -> Result<(), RegionConflict> {
+    pub fn add_ports(
+        &self,
+        device: Arc<Mutex<dyn PortIo>>,
+        number: u8,
+        start: u16,
+        len: u16,
+    ) -> Result<(), RegionConflict> {
         let name = device.lock().name();
-        insert(&mut self.ports.write(), "port", Region { start: start.into(), len: len.into(), number, name, device })
+        insert(
+            &mut self.ports.write(),
+            "port",
+            Region { start: start.into(), len: len.into(), number, name, device },
+        )
     }
 
     /// Gives `device` the guest-physical range `start .. start + len` as its region `number`.
-    pub fn add_mmio(&self, device: Arc<Mutex<dyn MmioIo>>, number: u8, start: u64, len: u64) -> Result<(), RegionConflict> {
+    pub fn add_mmio(
+        &self,
+        device: Arc<Mutex<dyn MmioIo>>,
+        number: u8,
+        start: u64,
+        len: u64,
+    ) -> Result<(), RegionConflict> {
         let name = device.lock().name();
         insert(&mut self.mmio.write(), "memory", Region { start, len, number, name, device })
     }
@@ -157,11 +173,12 @@ impl Bus {
         }
     }
 
-    /// Logs an access that nobody took, once per place.
+    /// Logs an access that nobody took, once per port and once per page of memory.
     #[cold]
     fn complain(&self, port: bool, address: u64, what: &str, error: Option<IoError>) {
+        let place = if port { address } else { address & !0xFFF };
         let mut seen = self.complained.lock();
-        if seen.len() < 1024 && seen.insert((port, address)) {
+        if seen.len() < 1024 && seen.insert((port, place)) {
             let space = if port { "port" } else { "memory" };
             match error {
                 None => log::debug!("{what} of {space} {address:#x}: nothing there"),
@@ -171,8 +188,14 @@ impl Bus {
     }
 }
 
-fn insert<D: ?Sized>(table: &mut Vec<Region<D>>, space: &'static str, region: Region<D>) -> Result<(), RegionConflict> {
-    let overlap = |other: &&Region<D>| region.start < other.start + other.len && other.start < region.start + region.len;
+fn insert<D: ?Sized>(
+    table: &mut Vec<Region<D>>,
+    space: &'static str,
+    region: Region<D>,
+) -> Result<(), RegionConflict> {
+    let overlap = |other: &&Region<D>| {
+        region.start < other.start + other.len && other.start < region.start + region.len
+    };
     if let Some(other) = table.iter().find(overlap) {
         return Err(RegionConflict { space, start: region.start, len: region.len, owner: other.name });
     }

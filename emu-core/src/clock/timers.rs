@@ -55,7 +55,8 @@ impl TimerQueue {
         let now = self.clock.now();
         loop {
             let mut state = self.state.lock();
-            let Some(&(deadline, number)) = state.armed.first().filter(|&&(deadline, _)| deadline <= now) else {
+            let Some(&(deadline, number)) = state.armed.first().filter(|&&(deadline, _)| deadline <= now)
+            else {
                 return;
             };
             state.armed.remove(&(deadline, number));

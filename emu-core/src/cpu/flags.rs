@@ -38,7 +38,10 @@ impl LazyFlags {
         let bit = |f: Flags, to: u32| u64::from(flags.contains(f)) << to;
         let carries = bit(Flags::CF, 63) | (bit(Flags::CF, 62) ^ bit(Flags::OF, 62));
         let parity = bit(Flags::PF, 8) ^ 1 << 8;
-        LazyFlags { result: bit(Flags::ZF, 8) ^ 1 << 8, aux: carries | parity | bit(Flags::AF, 3) | bit(Flags::SF, 0) }
+        LazyFlags {
+            result: bit(Flags::ZF, 8) ^ 1 << 8,
+            aux: carries | parity | bit(Flags::AF, 3) | bit(Flags::SF, 0),
+        }
     }
 
     /// The arithmetic flags.

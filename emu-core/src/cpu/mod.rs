@@ -109,10 +109,17 @@ pub struct TraceView<'a> {
 
 impl Cpu {
     /// A CPU after RESET#.
-    pub fn new(id: usize, model: Arc<CpuModel>, memory: Arc<PhysicalMemory>, signal: Arc<VcpuSignal>, io: Arc<dyn CpuIo>) -> Box<Self> {
+    pub fn new(
+        id: usize,
+        model: Arc<CpuModel>,
+        memory: Arc<PhysicalMemory>,
+        signal: Arc<VcpuSignal>,
+        io: Arc<dyn CpuIo>,
+    ) -> Box<Self> {
         let state = CpuState::reset(model.signature());
         let mmu = Mmu::new(memory.clone(), model.physical_address_bits());
         memory.code().attach(signal.clone());
+        crate::lane::detect();
         let mut cpu = Box::new(Cpu {
             regs: [0; slot::COUNT],
             flags: LazyFlags::default(),
@@ -174,7 +181,7 @@ impl Cpu {
         }
         self.cpl = self.segments.data[Seg::Ss as usize].dpl();
         self.mmu.flush_all();
-        self.mode_changed();
+        crate::microcode::debug::breakpoints_changed(self);
     }
 
     /// RFLAGS.
@@ -204,7 +211,9 @@ impl Cpu {
     /// Loads a segment register with its hidden part (no checks) and brings the mode up to date.
     pub fn set_seg(&mut self, seg: Seg, segment: Segment) {
         self.segments.data[seg as usize] = segment;
-        self.regs[usize::from(slot::SEGMENT_BASE) + seg as usize] = segment.base;
+        if matches!(seg, Seg::Fs | Seg::Gs) {
+            self.regs[usize::from(slot::SEGMENT_BASE) + seg as usize] = segment.base;
+        }
         self.mode_changed();
     }
 

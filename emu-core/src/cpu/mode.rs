@@ -147,10 +147,12 @@ impl Cpu {
         set(user, Mode::USER);
         set(long, Mode::LONG);
         let avx = crate::arch::Xcr0::SSE | crate::arch::Xcr0::AVX;
-        set(!cr4.contains(Cr4::OSXSAVE) || !self.control.xcr0.contains(avx) || !cr0.contains(Cr0::PE) || vm86, Mode::AVX_OFF);
+        set(
+            !cr4.contains(Cr4::OSXSAVE) || !self.control.xcr0.contains(avx) || !cr0.contains(Cr0::PE) || vm86,
+            Mode::AVX_OFF,
+        );
         set(cr0.contains(Cr0::AM) && self.eflags.contains(Flags::AC) && user, Mode::ALIGNMENT);
-        // RF holds for one instruction; an instruction breakpoint can be at any.
-        set(self.eflags.intersects(Flags::TF | Flags::RF) || self.has_execution_breakpoints(), Mode::STEP);
+        set(self.eflags.contains(Flags::TF) || self.has_execution_breakpoints(), Mode::STEP);
         for seg in Seg::ALL {
             set(code64 || self.seg(seg).is_flat_data(), 1 << (Mode::FLAT_SHIFT + seg as u32));
             let ignored = code64 && (seg as usize) < Seg::Fs as usize;
@@ -160,9 +162,15 @@ impl Cpu {
         self.mode = Mode(bits);
         self.linear_mask = if code64 { u64::MAX } else { u32::MAX.into() };
         // In 64-bit mode the bases of ES, CS, SS and DS count as zero.
+        let slot_of = |seg: Seg| usize::from(super::slot::SEGMENT_BASE) + seg as usize;
+        let code_base = if code64 { 0 } else { self.seg(Seg::Cs).base };
+        if self.regs[slot_of(Seg::Cs)] != code_base {
+            // What is known by instruction pointer is known no more.
+            self.mmu.new_generation();
+        }
         for seg in [Seg::Es, Seg::Cs, Seg::Ss, Seg::Ds] {
             let base = if code64 { 0 } else { self.seg(seg).base };
-            self.regs[usize::from(super::slot::SEGMENT_BASE) + seg as usize] = base;
+            self.regs[slot_of(seg)] = base;
         }
         self.mmu.set_context(&self.control, self.eflags, user);
     }

@@ -89,7 +89,8 @@ impl CpuModel {
             4 => cache_leaf(subleaf, self.cpus()),
             // Smallest and largest monitor line; MWAIT's extension that breaks on masked interrupts; C1.
             5 if self.has(Feature::Monitor) => [LINE, LINE, 3, 0x10],
-            7 if subleaf == 0 && context.cr4.contains(Cr4::PKE) => [0, 0, 1 << 4, 0],
+            // Highest sub-leaf; OSPKE.
+            7 if subleaf == 0 => [2, 0, u32::from(context.cr4.contains(Cr4::PKE)) << 4, 0],
             0xB => topology_leaf(subleaf, self.cpus(), context.apic_id),
             0xD if self.has(Feature::Xsave) => self.xsave_leaf(subleaf, context),
             0x15 => [1, TSC_RATIO, CRYSTAL_HERTZ as u32, 0],

@@ -40,6 +40,7 @@ const L6A: Place = Place::Cpuid(6, 0, Register::Eax);
 const L7B: Place = Place::Cpuid(7, 0, Register::Ebx);
 const L7C: Place = Place::Cpuid(7, 0, Register::Ecx);
 const L7D: Place = Place::Cpuid(7, 0, Register::Edx);
+const L72D: Place = Place::Cpuid(7, 2, Register::Edx);
 const LDA: Place = Place::Cpuid(0xD, 1, Register::Eax);
 const X1C: Place = Place::Cpuid(0x8000_0001, 0, Register::Ecx);
 const X1D: Place = Place::Cpuid(0x8000_0001, 0, Register::Edx);
@@ -132,7 +133,7 @@ table! {
     TscDeadline     "tsc_deadline_timer" L1C[24] Every needs[Apic Tsc Msr] decodes[]
     Aes             "aes"                L1C[25] Max   needs[Sse2] decodes[AES]
     Xsave           "xsave"              L1C[26] Every needs[Fxsr] decodes[XSAVE]
-    Rdrand          "rdrand"             L1C[30] Max   needs[] decodes[RDRAND]
+    Rdrand          "rdrand"             L1C[30] Every  needs[] decodes[RDRAND]
     Hypervisor      "hypervisor"         L1C[31] Every needs[] decodes[]
 
     Arat            "arat"               L6A[2]  Every needs[Apic] decodes[]
@@ -144,7 +145,7 @@ table! {
     Bmi2            "bmi2"               L7B[8]  Max   needs[] decodes[BMI2]
     Erms            "erms"               L7B[9]  Every needs[] decodes[]
     Invpcid         "invpcid"            L7B[10] Every needs[Pcid] decodes[INVPCID]
-    Rdseed          "rdseed"             L7B[18] Max   needs[] decodes[RDSEED]
+    Rdseed          "rdseed"             L7B[18] Every  needs[] decodes[RDSEED]
     Adx             "adx"                L7B[19] Max   needs[] decodes[ADX]
     Smap            "smap"               L7B[20] Every needs[] decodes[SMAP]
     Clflushopt      "clflushopt"         L7B[23] Every needs[Clflush] decodes[CLFLUSHOPT]
@@ -180,6 +181,7 @@ table! {
     InvariantTsc    "invtsc"             X7D[8]  Every needs[Tsc] decodes[]
     Wbnoinvd        "wbnoinvd"           X8B[9]  Max   needs[] decodes[WBNOINVD]
 
+    BhiCtrl         "bhi_ctrl"           L72D[4] Every needs[SpecCtrl] decodes[]
     // What this CPU is not vulnerable to (it does not speculate): kernels then need no slow precautions.
     RdclNo          "rdcl_no"            CAP[0]  Every needs[ArchCapabilities] decodes[]
     IbrsAll         "ibrs_all"           CAP[1]  Every needs[ArchCapabilities SpecCtrl] decodes[]

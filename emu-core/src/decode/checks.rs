@@ -51,7 +51,9 @@ impl Default for Checks {
 
 /// Instructions in the space of hints: no-operations on processors that do not know them.
 fn is_hint(mnemonic: Mnemonic) -> bool {
-    use Mnemonic::{Cldemote, Endbr32, Endbr64, Prefetchit0, Prefetchit1, Prefetchw, Rdsspd, Rdsspq, Reservednop};
+    use Mnemonic::{
+        Cldemote, Endbr32, Endbr64, Prefetchit0, Prefetchit1, Prefetchw, Rdsspd, Rdsspq, Reservednop,
+    };
     matches!(
         mnemonic,
         Endbr32 | Endbr64 | Rdsspd | Rdsspq | Cldemote | Prefetchit0 | Prefetchit1 | Prefetchw | Reservednop

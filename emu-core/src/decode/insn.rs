@@ -153,6 +153,10 @@ impl Insn {
 
 impl std::fmt::Debug for Insn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Insn(row {}, off {:#x}, len {}, {:?}, imm {:#x})", self.row, self.off, self.len, self.kind, self.imm)
+        write!(
+            f,
+            "Insn(row {}, off {:#x}, len {}, {:?}, imm {:#x})",
+            self.row, self.off, self.len, self.kind, self.imm
+        )
     }
 }

@@ -57,7 +57,12 @@ fn implied_sizes(i: &mut Insn, code: Code) {
         C::Enterd_imm16_imm8 | C::Pushd_imm8 | C::Pushd_imm32 => i.width = [Width::W32; 2],
         C::Enterq_imm16_imm8 | C::Pushq_imm8 | C::Pushq_imm32 => i.width = [Width::W64; 2],
         _ => match code.mnemonic() {
-            Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne | Mnemonic::Jcxz | Mnemonic::Jecxz | Mnemonic::Jrcxz => {
+            Mnemonic::Loop
+            | Mnemonic::Loope
+            | Mnemonic::Loopne
+            | Mnemonic::Jcxz
+            | Mnemonic::Jecxz
+            | Mnemonic::Jrcxz => {
                 i.asize = match code.op_code().address_size() {
                     16 => Width::W16,
                     32 => Width::W32,
@@ -73,7 +78,8 @@ fn flags(instruction: &Instruction, attr: Attr, mode: Mode) -> u16 {
     let mut flags = 0;
     let mut set = |condition: bool, bit: u16| flags |= if condition { bit } else { 0 };
     // XCHG with memory is locked without the prefix.
-    let exchange = instruction.mnemonic() == iced_x86::Mnemonic::Xchg && instruction.op0_kind() == OpKind::Memory;
+    let exchange =
+        instruction.mnemonic() == iced_x86::Mnemonic::Xchg && instruction.op0_kind() == OpKind::Memory;
     set(instruction.has_lock_prefix() || exchange, flag::LOCK);
     set(instruction.has_rep_prefix(), flag::REP);
     set(instruction.has_repne_prefix(), flag::REPNE);
@@ -99,11 +105,13 @@ fn operand(i: &mut Insn, instruction: &Instruction, k: u32, immediates: &mut u32
             (Kind::Imm, 0, width)
         }
         OpKind::FarBranch16 => {
-            i.imm = u64::from(instruction.far_branch_selector()) << 32 | u64::from(instruction.far_branch16());
+            i.imm =
+                u64::from(instruction.far_branch_selector()) << 32 | u64::from(instruction.far_branch16());
             (Kind::Imm, 0, Width::W16)
         }
         OpKind::FarBranch32 => {
-            i.imm = u64::from(instruction.far_branch_selector()) << 32 | u64::from(instruction.far_branch32());
+            i.imm =
+                u64::from(instruction.far_branch_selector()) << 32 | u64::from(instruction.far_branch32());
             (Kind::Imm, 0, Width::W32)
         }
         kind @ (OpKind::MemorySegSI
@@ -144,9 +152,11 @@ fn register(register: Register) -> (Kind, u8, Width) {
     let gpr = slot::byte_offset(usize::from(number));
     if register.is_gpr8() {
         return match register {
-            Register::AH | Register::CH | Register::DH | Register::BH => {
-                (Kind::Gpr, slot::high_byte_offset(usize::from(register as u8 - Register::AH as u8)), Width::W8)
-            }
+            Register::AH | Register::CH | Register::DH | Register::BH => (
+                Kind::Gpr,
+                slot::high_byte_offset(usize::from(register as u8 - Register::AH as u8)),
+                Width::W8,
+            ),
             _ => (Kind::Gpr, slot::byte_offset(register.full_register().number()), Width::W8),
         };
     }

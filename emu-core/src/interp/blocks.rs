@@ -103,6 +103,8 @@ pub struct BlockCache {
     pub next: *const Insn,
     /// Space for decoding.
     pub scratch: Vec<Insn>,
+    /// What the instructions in it do with the flags.
+    pub flag_uses: Vec<super::liveness::FlagUse>,
     /// Blocks decoded since the start.
     pub decoded: u64,
 }
@@ -119,10 +121,13 @@ impl BlockCache {
             used: CHUNK,
             map: FxHashMap::default(),
             pages: FxHashMap::default(),
-            jumps: vec![none; JUMP_ENTRIES].try_into().unwrap_or_else(|_| unreachable!("the length is JUMP_ENTRIES")),
+            jumps: vec![none; JUMP_ENTRIES]
+                .try_into()
+                .unwrap_or_else(|_| unreachable!("the length is JUMP_ENTRIES")),
             checks: Checks::new(),
             next: std::ptr::null(),
             scratch: Vec::with_capacity(64),
+            flag_uses: Vec::with_capacity(64),
             decoded: 0,
         }
     }
@@ -146,7 +151,13 @@ impl BlockCache {
 
     /// Puts a decoded block into the arena. `insns` ends with the block's branch; `pages` are the pages it lies
     /// in with the granules it takes there.
-    pub fn insert(&mut self, key: BlockKey, insns: &[Insn], pages: &[(u64, u32)], second_page: Option<u64>) -> BlockRef {
+    pub fn insert(
+        &mut self,
+        key: BlockKey,
+        insns: &[Insn],
+        pages: &[(u64, u32)],
+        second_page: Option<u64>,
+    ) -> BlockRef {
         self.decoded += 1;
         let old = self.map.get(&key).copied();
         let reuse = old.filter(|old| old.stale && old.room as usize >= insns.len());

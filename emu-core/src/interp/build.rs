@@ -2,7 +2,9 @@
 
 use super::{
     blocks::{BlockRef, JumpEntry, TABLE, key},
-    handlers, specialise, vector,
+    handlers,
+    liveness::{FlagUse, silence},
+    specialise, vector,
 };
 use crate::{
     arch::{Exception, Seg},
@@ -17,6 +19,8 @@ use iced_x86::{Code, Decoder, Instruction, Mnemonic};
 const MAX_INSNS: usize = 48;
 /// Longest instruction, in bytes.
 const MAX_BYTES: usize = 15;
+/// Longest block, in bytes.
+const WINDOW: usize = MAX_INSNS * MAX_BYTES;
 
 /// A block, and the RIP base to run it under.
 pub struct Found {
@@ -54,7 +58,13 @@ impl Cpu {
         };
         if block.second_page.is_none() {
             let generation = self.mmu.generation();
-            self.blocks.set_jump(JumpEntry { rip: self.rip, rip_base, entry: block.entry, mode: mode.bits(), generation });
+            self.blocks.set_jump(JumpEntry {
+                rip: self.rip,
+                rip_base,
+                entry: block.entry,
+                mode: mode.bits(),
+                generation,
+            });
         }
         Ok(Found { entry: block.entry, rip_base, second_page: block.second_page })
     }
@@ -89,12 +99,14 @@ impl Cpu {
         let offset = (physical & 0xFFF) as usize;
         let page = physical & !0xFFF;
         loop {
-            let mut code = [0; 4096];
+            let mut code = [0; WINDOW];
             self.read_code(page, offset, &mut code);
             let end = self.decode_page(&code, offset, mode)?;
             let next = match end {
                 End::Before(next) => next,
-                End::Last => self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len)),
+                End::Last => {
+                    self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len))
+                }
             };
             if self.blocks.scratch.is_empty() {
                 return self.build_across(linear, physical, &code, mode);
@@ -104,11 +116,13 @@ impl Cpu {
                 continue;
             }
             // Another CPU may have written between the read and the mark.
-            let mut again = [0; 4096];
+            let mut again = [0; WINDOW];
             self.read_code(page, offset, &mut again);
-            if code[offset..offset + len] != again[offset..offset + len] {
+            if code[..len] != again[..len] {
                 continue;
             }
+            silence(&mut self.blocks.scratch, &self.blocks.flag_uses);
+            specialise::fuse(&mut self.blocks.scratch);
             if let End::Before(next) = end {
                 self.fall_through(next);
             }
@@ -122,30 +136,36 @@ impl Cpu {
 
     /// Marks code before it is used; true always (a page that held none gives up direct writes).
     fn claim(&mut self, physical: u64, len: u64) -> bool {
-        let memory = self.memory.clone();
-        if memory.code().mark(self.id, physical, len) {
+        if self.memory.code().mark(self.id, physical, len) {
             self.mmu.protect_from_writes(physical & !0xFFF);
         }
         true
     }
 
-    /// The bytes of the page at `page` from `offset` on.
-    fn read_code(&mut self, page: u64, offset: usize, code: &mut [u8; 4096]) {
+    /// The bytes of the page at `page` from `offset` on, as many as a block can have.
+    fn read_code(&mut self, page: u64, offset: usize, code: &mut [u8; WINDOW]) {
+        let len = (4096 - offset).min(WINDOW);
         if let Some(host) = self.memory.ram().host_ptr(page) {
             // SAFETY: the page is RAM, which stays mapped.
-            unsafe { std::ptr::copy_nonoverlapping(host.add(offset), code.as_mut_ptr().add(offset), 4096 - offset) };
+            unsafe { std::ptr::copy_nonoverlapping(host.add(offset), code.as_mut_ptr(), len) };
             return;
         }
         // Code in device memory: only as much as one instruction may need.
-        for (at, byte) in code.iter_mut().enumerate().skip(offset).take(MAX_BYTES) {
-            *byte = self.io.mmio_read(self.id, page + at as u64, 1) as u8;
+        for (at, byte) in code[..len].iter_mut().enumerate().take(MAX_BYTES) {
+            *byte = self.io.mmio_read(self.id, page + (offset + at) as u64, 1) as u8;
         }
     }
 
     /// Decodes from `offset` to the end of the block into `scratch`.
-    fn decode_page(&mut self, code: &[u8; 4096], offset: usize, mode: Mode) -> Result<End, Exception> {
+    fn decode_page(&mut self, code: &[u8; WINDOW], offset: usize, mode: Mode) -> Result<End, Exception> {
         self.blocks.scratch.clear();
-        let mut decoder = Decoder::with_ip(mode.bitness(), &code[offset..], offset as u64, self.model.decoder_options());
+        self.blocks.flag_uses.clear();
+        let mut decoder = Decoder::with_ip(
+            mode.bitness(),
+            &code[..(4096 - offset).min(WINDOW)],
+            offset as u64,
+            self.model.decoder_options(),
+        );
         let mut instruction = Instruction::default();
         let limit = if mode.is_stepping() { 1 } else { MAX_INSNS };
         while self.blocks.scratch.len() < limit {
@@ -158,8 +178,7 @@ impl Cpu {
                 // It may be valid with the bytes of the next page.
                 return Ok(End::Before(at));
             }
-            if self.push(&instruction, &code[at..], at, mode) {
-                specialise::fuse(&mut self.blocks.scratch);
+            if self.push(&instruction, &code[at - offset..], at, mode) {
                 return Ok(End::Last);
             }
         }
@@ -167,27 +186,42 @@ impl Cpu {
     }
 
     /// One instruction that begins in one page and ends in the next (or is undefined, or too long).
-    fn build_across(&mut self, linear: u64, physical: u64, code: &[u8; 4096], mode: Mode) -> Result<BlockRef, Exception> {
+    fn build_across(
+        &mut self,
+        linear: u64,
+        physical: u64,
+        code: &[u8; WINDOW],
+        mode: Mode,
+    ) -> Result<BlockRef, Exception> {
         let offset = (physical & 0xFFF) as usize;
         let here = 4096 - offset;
         let next_linear = (linear & !0xFFF).wrapping_add(0x1000) & self.linear_mask;
         let second = self.mmu.translate_fetch(next_linear)?;
         let mut bytes = [0; 2 * MAX_BYTES];
         let here = here.min(MAX_BYTES);
-        bytes[..here].copy_from_slice(&code[offset..offset + here]);
+        bytes[..here].copy_from_slice(&code[..here]);
         self.claim(physical, here as u64);
         self.claim(second, MAX_BYTES as u64);
-        let mut more = [0; 4096];
+        let mut more = [0; WINDOW];
         self.read_code(second & !0xFFF, 0, &mut more);
         bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
-        let mut decoder = Decoder::with_ip(mode.bitness(), &bytes[..here + MAX_BYTES], offset as u64, self.model.decoder_options());
+        let mut decoder = Decoder::with_ip(
+            mode.bitness(),
+            &bytes[..here + MAX_BYTES],
+            offset as u64,
+            self.model.decoder_options(),
+        );
         let instruction = decoder.decode();
         self.blocks.scratch.clear();
+        self.blocks.flag_uses.clear();
         if !self.push(&instruction, &bytes, offset, mode) {
             self.fall_through(offset + instruction.len());
         }
         let insns = std::mem::take(&mut self.blocks.scratch);
-        let pages = [(physical & !0xFFF, CodeMap::granules(physical, here as u64)), (second & !0xFFF, CodeMap::granules(second, MAX_BYTES as u64))];
+        let pages = [
+            (physical & !0xFFF, CodeMap::granules(physical, here as u64)),
+            (second & !0xFFF, CodeMap::granules(second, MAX_BYTES as u64)),
+        ];
         let block = self.blocks.insert(key(physical, mode), &insns, &pages, Some(second));
         self.blocks.scratch = insns;
         Ok(block)
@@ -195,16 +229,20 @@ impl Cpu {
 
     /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.
     fn push(&mut self, instruction: &Instruction, bytes: &[u8], at: usize, mode: Mode) -> bool {
-        let model = self.model.clone();
         let template = Insn::blank(handlers::undefined);
         if instruction.is_invalid() {
             let exception = if prefixes(bytes) >= MAX_BYTES { 2 } else { 0 };
             let i = Insn { off: at as u16, len: 1, imm: exception, ..template };
             self.blocks.scratch.push(i);
+            self.blocks.flag_uses.push(FlagUse::OPAQUE);
             return true;
         }
-        let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &model);
-        let fault = if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, instruction, mode) };
+        let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &self.model);
+        let fault = if facts.row == NO_ROW {
+            Some(Exception::UD)
+        } else {
+            crate::decode::fault_of(facts.attr, instruction, mode)
+        };
         if let Some(exception) = fault {
             let imm = match exception {
                 Exception::UD => 0,
@@ -213,6 +251,7 @@ impl Cpu {
             };
             let i = Insn { off: at as u16, len: instruction.len() as u8, imm, ..template };
             self.blocks.scratch.push(i);
+            self.blocks.flag_uses.push(FlagUse::OPAQUE);
             return true;
         }
         let mut i = lower(instruction, facts.attr, mode, &template);
@@ -221,6 +260,8 @@ impl Cpu {
             .or_else(|| vector::handler(instruction, &i, mode))
             .unwrap_or_else(|| general_handler(facts.attr, facts.row));
         self.blocks.scratch.push(i);
+        let silent = || specialise::silent_handler(instruction, &i, mode);
+        self.blocks.flag_uses.push(FlagUse::of(instruction, &i, facts.attr, silent));
         facts.attr.intersects(Attr::ENDS_BLOCK | Attr::BRANCH | Attr::INDIRECT)
     }
 
@@ -250,6 +291,8 @@ fn general_handler(attr: Attr, row: u16) -> crate::decode::Handler {
         handlers::indirect_exact
     } else if attr.contains(Attr::BRANCH) {
         handlers::branch_exact
+    } else if attr.intersects(Attr::X87_WAITS | Attr::MMX) {
+        handlers::waiting
     } else {
         debug_assert!(matches!(TABLE.row(row).run, Run::Emit(_) | Run::Microcode(_)));
         handlers::general
@@ -289,6 +332,7 @@ impl Insn {
 
     /// Whether the decoder saw this mnemonic's row (used by fusing).
     pub fn is_row_of(&self, mnemonic: Mnemonic) -> bool {
-        matches!(TABLE.row(self.row).key, crate::semantics::Key::Mnemonic(m) if m == mnemonic) && !self.has(flag::LOCK)
+        matches!(TABLE.row(self.row).key, crate::semantics::Key::Mnemonic(m) if m == mnemonic)
+            && !self.has(flag::LOCK)
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Cpu, LazyFlags, slot},
     decode::{AddressForm, Insn, flag},
+    lane::{self, FpOperation, Lane},
     semantics::{Arithmetic, Flow, Helper, Memory, Pure, Registers, Types},
 };
 use std::marker::PhantomData;
@@ -12,26 +13,49 @@ use std::marker::PhantomData;
 pub trait Path {
     /// What a fault is.
     type Fault;
+    /// Whether anybody will look at the flags this instruction sets.
+    const FLAGS: bool = true;
     /// See [`Memory::load`].
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Self::Fault>;
     /// See [`Memory::store`].
-    fn store(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Self::Fault>;
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Self::Fault>;
     /// See [`Memory::load_at`].
     fn load_at(cpu: &mut Cpu, i: Seg, offset: u64, w: Width) -> Result<u64, Self::Fault>;
     /// See [`Memory::store_at`].
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Self::Fault>;
     /// Linear address of the memory operand plus a displacement, for an update of `w`.
-    fn update_address(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, displacement: u64) -> Result<u64, Self::Fault>;
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        displacement: u64,
+    ) -> Result<u64, Self::Fault>;
     /// Host address for an update of `w` at `linear`; `None`: not RAM within one page.
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Self::Fault>;
     /// See [`Memory::load_lane`].
     fn load_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, Self::Fault>;
     /// See [`Memory::store_lane`].
-    fn store_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), Self::Fault>;
+    fn store_lane(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        delta: u64,
+        value: u128,
+    ) -> Result<(), Self::Fault>;
     /// An exception as a fault.
     fn fault(exception: Exception) -> Self::Fault;
     /// See [`Flow::helper`].
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Self::Fault>;
+    /// See [`Vectors::fp_op`](crate::semantics::Vectors::fp_op); the guest's control word is not the default.
+    fn fp_op<O: FpOperation>(cpu: &mut Cpu, a: u128, b: u128, imm: u8) -> Result<u128, Self::Fault>;
     /// See [`Vectors::check_x87`](crate::semantics::Vectors::check_x87).
     fn check_x87(cpu: &mut Cpu) -> Result<(), Self::Fault>;
     /// Checks the target of an indirect jump.
@@ -70,12 +94,15 @@ impl<P> Interp<P> {
 
 /// Everything, exactly.
 pub struct ExactPath;
-/// What is common; anything else bails out.
-pub struct FastPath;
+/// What is common; anything else bails out. Without `FLAGS`, for instructions whose flags are overwritten
+/// before anything can see them.
+pub struct FastPath<const FLAGS: bool>;
 /// The exact interpreter's emitter.
 pub type Exact = Interp<ExactPath>;
 /// The fast one.
-pub type Fast = Interp<FastPath>;
+pub type Fast = Interp<FastPath<true>>;
+/// The fast one for instructions whose flags nobody sees.
+pub type Quiet = Interp<FastPath<false>>;
 
 /// The fast path does not know how: run the instruction again on the exact one.
 pub struct Bail;
@@ -151,8 +178,9 @@ fn register_slot(cpu: &Cpu, number: u8) -> u64 {
     unsafe { *cpu.regs.get_unchecked(usize::from(number)) }
 }
 
-impl Path for FastPath {
+impl<const FLAGS: bool> Path for FastPath<FLAGS> {
     type Fault = Bail;
+    const FLAGS: bool = FLAGS;
 
     #[inline(always)]
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Bail> {
@@ -162,7 +190,14 @@ impl Path for FastPath {
         Ok(unsafe { host_load(host, w) })
     }
     #[inline(always)]
-    fn store(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Bail> {
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Bail> {
         let linear = flat_address(cpu, i, form).wrapping_add(delta);
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: as above, and the page may be written directly.
@@ -171,21 +206,29 @@ impl Path for FastPath {
     }
     #[inline(always)]
     fn load_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width) -> Result<u64, Bail> {
-        let linear = offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
+        let linear =
+            offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_read(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit.
         Ok(unsafe { host_load(host, w) })
     }
     #[inline(always)]
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Bail> {
-        let linear = offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
+        let linear =
+            offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit for writing.
         unsafe { host_store(host, w, value) };
         Ok(())
     }
     #[inline(always)]
-    fn update_address(cpu: &mut Cpu, i: &Insn, form: AddressForm, _: Width, displacement: u64) -> Result<u64, Bail> {
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        _: Width,
+        displacement: u64,
+    ) -> Result<u64, Bail> {
         Ok(flat_address(cpu, i, form).wrapping_add(displacement) & cpu.linear_mask)
     }
     #[inline(always)]
@@ -222,6 +265,11 @@ impl Path for FastPath {
         Err(Bail)
     }
     #[inline(always)]
+    fn fp_op<O: FpOperation>(_: &mut Cpu, _: u128, _: u128, _: u8) -> Result<u128, Bail> {
+        // Anything that needs stack would keep the handler from ending in a jump.
+        Err(Bail)
+    }
+    #[inline(always)]
     fn check_x87(cpu: &mut Cpu) -> Result<(), Bail> {
         const ES: u16 = 1 << 7;
         if cpu.x87.fsw & ES == 0 { Ok(()) } else { Err(Bail) }
@@ -230,7 +278,13 @@ impl Path for FastPath {
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Bail> {
         // Lower-half canonical, or the kernel's half: whatever else there is, the exact path judges.
         let canonical = (target as i64) << 16 >> 16 == target as i64;
-        if canonical && (cpu.linear_mask != u64::from(u32::MAX) || target <= u64::from(cpu.seg(Seg::Cs).limit)) { Ok(()) } else { Err(Bail) }
+        if canonical
+            && (cpu.linear_mask != u64::from(u32::MAX) || target <= u64::from(cpu.seg(Seg::Cs).limit))
+        {
+            Ok(())
+        } else {
+            Err(Bail)
+        }
     }
     fn slow_read(_: &mut Cpu, _: u64, _: Width) -> Result<u64, Bail> {
         Err(Bail)
@@ -249,7 +303,14 @@ impl Path for ExactPath {
         Self::load_at(cpu, i.segment(), offset, w)
     }
     #[inline]
-    fn store(cpu: &mut Cpu, i: &Insn, _: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), Exception> {
+    fn store(
+        cpu: &mut Cpu,
+        i: &Insn,
+        _: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Exception> {
         let offset = cpu.effective_address(i).wrapping_add(delta) & i.asize.mask();
         Self::store_at(cpu, i.segment(), offset, w, value)
     }
@@ -273,7 +334,13 @@ impl Path for ExactPath {
         cpu.write_linear(linear, w, value, crate::mmu::Privilege::Current)
     }
     #[inline]
-    fn update_address(cpu: &mut Cpu, i: &Insn, _: AddressForm, w: Width, displacement: u64) -> Result<u64, Exception> {
+    fn update_address(
+        cpu: &mut Cpu,
+        i: &Insn,
+        _: AddressForm,
+        w: Width,
+        displacement: u64,
+    ) -> Result<u64, Exception> {
         let offset = cpu.effective_address(i).wrapping_add(displacement) & i.asize.mask();
         cpu.linear(i.segment(), offset, w.bytes(), true)
     }
@@ -317,11 +384,18 @@ impl Path for ExactPath {
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Exception> {
         f(cpu, i)
     }
+    fn fp_op<O: FpOperation>(cpu: &mut Cpu, a: u128, b: u128, imm: u8) -> Result<u128, Exception> {
+        super::vector::under_guest_control(cpu, O::RESULT, (a, b, imm), O::apply)
+    }
     fn check_x87(cpu: &mut Cpu) -> Result<(), Exception> {
         crate::microcode::x87::check_pending(cpu)
     }
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Exception> {
-        let inside = if cpu.mode.is_64bit() { cpu.is_canonical(target) } else { target <= u64::from(cpu.seg(Seg::Cs).limit) };
+        let inside = if cpu.mode.is_64bit() {
+            cpu.is_canonical(target)
+        } else {
+            target <= u64::from(cpu.seg(Seg::Cs).limit)
+        };
         if inside { Ok(()) } else { Err(Exception::GP0) }
     }
     fn slow_read(cpu: &mut Cpu, linear: u64, w: Width) -> Result<u64, Exception> {
@@ -337,7 +411,7 @@ impl Path for ExactPath {
 impl<P> Types for Interp<P> {
     type Value = u64;
     type Cond = bool;
-    type Lane = u128;
+    type Lane = Lane;
 }
 
 impl<P> Arithmetic for Interp<P> {
@@ -399,7 +473,7 @@ impl<P> Arithmetic for Interp<P> {
     #[inline(always)]
     fn mul_high_unsigned(&mut self, w: Width, a: u64, b: u64) -> u64 {
         match w {
-            Width::W64 => (u128::from(a) * u128::from(b) >> 64) as u64,
+            Width::W64 => ((u128::from(a) * u128::from(b)) >> 64) as u64,
             _ => a.wrapping_mul(b) >> w.bits(),
         }
     }
@@ -407,7 +481,7 @@ impl<P> Arithmetic for Interp<P> {
     fn mul_high_signed(&mut self, w: Width, a: u64, b: u64) -> u64 {
         let (a, b) = (w.sign_extend(a) as i64, w.sign_extend(b) as i64);
         match w {
-            Width::W64 => (i128::from(a) * i128::from(b) >> 64) as u64,
+            Width::W64 => ((i128::from(a) * i128::from(b)) >> 64) as u64,
             _ => (a.wrapping_mul(b) >> w.bits()) as u64 & w.mask(),
         }
     }
@@ -481,7 +555,7 @@ impl<P> Arithmetic for Interp<P> {
     }
 }
 
-impl<P> Registers for Interp<P> {
+impl<P: Path> Registers for Interp<P> {
     #[inline(always)]
     fn gpr(&mut self, w: Width, at: u8) -> u64 {
         debug_assert!(usize::from(at) + w.bytes() as usize <= slot::COUNT * 8);
@@ -514,7 +588,9 @@ impl<P> Registers for Interp<P> {
     }
     #[inline(always)]
     fn set_flags(&mut self, result: u64, aux: u64) {
-        self.cpu.flags = LazyFlags { result, aux };
+        if P::FLAGS {
+            self.cpu.flags = LazyFlags { result, aux };
+        }
     }
     fn system_flags(&mut self) -> u64 {
         self.cpu.eflags.bits().into()
@@ -524,12 +600,12 @@ impl<P> Registers for Interp<P> {
         self.cpu.eflags.set(Flags::DF, down);
     }
     #[inline(always)]
-    fn vector(&mut self, register: u8, lane: usize) -> u128 {
-        self.cpu.simd.vector[usize::from(register & 15)][lane & 1]
+    fn vector(&mut self, register: u8, lane: usize) -> Lane {
+        lane::lane(self.cpu.simd.vector[usize::from(register & 15)][lane & 1])
     }
     #[inline(always)]
-    fn set_vector(&mut self, register: u8, lane: usize, value: u128) {
-        self.cpu.simd.vector[usize::from(register & 15)][lane & 1] = value;
+    fn set_vector(&mut self, register: u8, lane: usize, value: Lane) {
+        self.cpu.simd.vector[usize::from(register & 15)][lane & 1] = lane::bits(value);
     }
     fn mmx(&mut self, register: u8) -> u64 {
         self.cpu.x87.r[usize::from(register & 7)].significand
@@ -555,7 +631,14 @@ impl<P: Path> Memory for Interp<P> {
         P::load(self.cpu, i, form, w, delta)
     }
     #[inline(always)]
-    fn store(&mut self, i: &Insn, form: AddressForm, w: Width, delta: u64, value: u64) -> Result<(), P::Fault> {
+    fn store(
+        &mut self,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), P::Fault> {
         P::store(self.cpu, i, form, w, delta, value)
     }
     #[inline(always)]
@@ -589,18 +672,24 @@ impl<P: Path> Memory for Interp<P> {
         P::store_at(self.cpu, seg, offset, w, value)
     }
     #[inline(always)]
-    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, P::Fault> {
-        P::load_lane(self.cpu, i, form, delta)
+    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<Lane, P::Fault> {
+        P::load_lane(self.cpu, i, form, delta).map(lane::lane)
     }
     #[inline(always)]
-    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), P::Fault> {
-        P::store_lane(self.cpu, i, form, delta, value)
+    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: Lane) -> Result<(), P::Fault> {
+        P::store_lane(self.cpu, i, form, delta, lane::bits(value))
     }
 }
 
 impl<P: Path> Interp<P> {
     #[inline(always)]
-    fn update_linear(&mut self, i: &Insn, linear: u64, w: Width, change: impl Fn(&mut Self, u64) -> u64) -> Result<(u64, u64), P::Fault> {
+    fn update_linear(
+        &mut self,
+        i: &Insn,
+        linear: u64,
+        w: Width,
+        change: impl Fn(&mut Self, u64) -> u64,
+    ) -> Result<(u64, u64), P::Fault> {
         match P::update_host(self.cpu, linear, w)? {
             Some(host) if i.has(flag::LOCK) => Ok(self.update_atomic(host, w, change)),
             Some(host) => {
@@ -623,7 +712,12 @@ impl<P: Path> Interp<P> {
     }
 
     #[inline(always)]
-    fn update_atomic(&mut self, host: *mut u8, w: Width, change: impl Fn(&mut Self, u64) -> u64) -> (u64, u64) {
+    fn update_atomic(
+        &mut self,
+        host: *mut u8,
+        w: Width,
+        change: impl Fn(&mut Self, u64) -> u64,
+    ) -> (u64, u64) {
         use super::handlers::compare_exchange;
         // SAFETY: `host` is valid for reads of `w`; see `update_linear`.
         let mut old = unsafe { host_load(host, w) };
@@ -668,4 +762,3 @@ impl<P: Path> Flow for Interp<P> {
         P::helper(self.cpu, i, f)
     }
 }
-

@@ -6,13 +6,14 @@
 
 use super::{
     blocks::{Crossing, JumpEntry, TABLE, Tail},
-    emit::{Exact, Fast},
+    emit::{Exact, Fast, Quiet},
 };
 use crate::{
-    arch::{Exception, Width},
+    arch::{Exception, Flags, Width},
     cpu::{Cpu, slot},
     decode::Insn,
     semantics::{Run, Semantics},
+    state::Activity,
 };
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -78,6 +79,21 @@ pub unsafe fn fast<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     }
 }
 
+/// An instruction whose flags are overwritten before anything can see them.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn quiet<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: as in `fast`.
+    let (insn, mut e) = unsafe { (&*i, Quiet::new(cpu)) };
+    match S::run(&mut e, insn) {
+        // SAFETY: instructions of a block follow each other.
+        Ok(()) => unsafe { go(cpu, i.add(1)) },
+        // SAFETY: the same instruction.
+        Err(_) => unsafe { exact(cpu, i) },
+    }
+}
+
 /// A pair of an instruction that sets flags and the conditional jump after it.
 ///
 /// # Safety
@@ -123,6 +139,19 @@ pub unsafe fn general(cpu: &mut Cpu, i: *const Insn) -> u32 {
     unsafe { exact(cpu, i) }
 }
 
+/// A row that first waits for pending x87 exceptions.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn waiting(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    match crate::microcode::x87::check_pending(cpu) {
+        // SAFETY: the caller's promise.
+        Ok(()) => unsafe { exact(cpu, i) },
+        // SAFETY: the caller's promise.
+        Err(exception) => raise(cpu, unsafe { &*i }, exception),
+    }
+}
+
 /// Runs the row of `i` on the exact emitter; returns (taken, target) as a branch left them.
 #[inline(always)]
 fn run_exact(cpu: &mut Cpu, i: &Insn) -> Result<(bool, u64), Exception> {
@@ -157,13 +186,29 @@ pub unsafe fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32 {
     let insn = unsafe { &*i };
     cpu.rip = cpu.rip_after(insn);
     match run_exact(cpu, insn) {
+        Ok(_) if !wants_run_loop(cpu) => {
+            let target = cpu.rip;
+            // SAFETY: the row is the last of its block.
+            unsafe { jump_to(cpu, i, target) }
+        }
         Ok(_) => {
-            // SAFETY: the row is the last of its block: the tail follows it.
+            // SAFETY: as above: the tail follows.
             cpu.budget -= unsafe { (*i.add(1).cast::<Tail>()).count };
             LOOK_UP
         }
         Err(exception) => raise(cpu, insn, exception),
     }
+}
+
+/// Whether the state calls for what only the run loop does between instructions.
+fn wants_run_loop(cpu: &Cpu) -> bool {
+    let events = &cpu.events;
+    events.activity != Activity::Active
+        || cpu.mode.is_stepping()
+        || events.shadow
+        || events.pending_debug != 0
+        || cpu.leave_block
+        || cpu.eflags.contains(Flags::RF)
 }
 
 /// An instruction that raises an exception before it does anything; `imm` says which.
@@ -267,7 +312,13 @@ unsafe fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
             found.entry
         } else {
             let generation = cpu.mmu.generation();
-            let crossing = Crossing { handler: cross, entry: found.entry, from_base, to_base: found.rip_base, generation };
+            let crossing = Crossing {
+                handler: cross,
+                entry: found.entry,
+                from_base,
+                to_base: found.rip_base,
+                generation,
+            };
             cpu.blocks.insert_crossing(crossing)
         };
         // SAFETY: the tail follows; nothing else refers to it now.
@@ -419,14 +470,21 @@ pub unsafe fn compare_exchange(host: *mut u8, w: Width, old: u64, new: u64) -> R
     // SAFETY: valid and aligned.
     unsafe {
         match w {
-            Width::W8 => AtomicU8::from_ptr(host).compare_exchange(old as u8, new as u8, order.0, order.1).map_err(u64::from).map(drop),
-            Width::W16 => {
-                AtomicU16::from_ptr(host.cast()).compare_exchange(old as u16, new as u16, order.0, order.1).map_err(u64::from).map(drop)
+            Width::W8 => AtomicU8::from_ptr(host)
+                .compare_exchange(old as u8, new as u8, order.0, order.1)
+                .map_err(u64::from)
+                .map(drop),
+            Width::W16 => AtomicU16::from_ptr(host.cast())
+                .compare_exchange(old as u16, new as u16, order.0, order.1)
+                .map_err(u64::from)
+                .map(drop),
+            Width::W32 => AtomicU32::from_ptr(host.cast())
+                .compare_exchange(old as u32, new as u32, order.0, order.1)
+                .map_err(u64::from)
+                .map(drop),
+            Width::W64 => {
+                AtomicU64::from_ptr(host.cast()).compare_exchange(old, new, order.0, order.1).map(drop)
             }
-            Width::W32 => {
-                AtomicU32::from_ptr(host.cast()).compare_exchange(old as u32, new as u32, order.0, order.1).map_err(u64::from).map(drop)
-            }
-            Width::W64 => AtomicU64::from_ptr(host.cast()).compare_exchange(old, new, order.0, order.1).map(drop),
         }
     }
 }
@@ -443,7 +501,9 @@ unsafe fn compare_exchange_unaligned(host: *mut u8, w: Width, old: u64, new: u64
         // SAFETY: valid for reads and writes; a locked instruction needs no alignment on x86.
         unsafe {
             match w {
-                Width::W64 => std::arch::asm!("lock cmpxchg [{p}], {n}", p = in(reg) host, n = in(reg) new, inout("rax") old => found),
+                Width::W64 => {
+                    std::arch::asm!("lock cmpxchg [{p}], {n}", p = in(reg) host, n = in(reg) new, inout("rax") old => found);
+                }
                 Width::W32 => {
                     let low: u32;
                     std::arch::asm!("lock cmpxchg [{p}], {n:e}", p = in(reg) host, n = in(reg) new, inout("eax") old as u32 => low);

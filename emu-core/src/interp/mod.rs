@@ -10,6 +10,7 @@ mod build;
 mod emit;
 mod events;
 mod handlers;
+mod liveness;
 mod run;
 mod specialise;
 mod vector;

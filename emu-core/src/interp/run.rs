@@ -71,6 +71,9 @@ impl Cpu {
         if self.mode.is_stepping() || self.events.shadow || self.needs_single_steps() {
             return self.run_one();
         }
+        // RF holds for one instruction. Without breakpoints it has nothing to hold back, and whatever that
+        // instruction raises sets it again.
+        self.eflags.remove(Flags::RF);
         let code = match self.look_up() {
             Ok(found) => self.enter(&found, budget),
             Err(exception) => return self.deliver(exception),
@@ -127,7 +130,11 @@ impl Cpu {
         }
         let Some(mut trace) = self.trace.take() else { return };
         let mut bytes = [0; 15];
-        let linear = if self.mode.is_64bit() { self.rip } else { self.segments.data[1].base.wrapping_add(self.rip) & 0xFFFF_FFFF };
+        let linear = if self.mode.is_64bit() {
+            self.rip
+        } else {
+            self.segments.data[1].base.wrapping_add(self.rip) & 0xFFFF_FFFF
+        };
         let len = (0x1000 - (linear & 0xFFF) as usize).min(15);
         if let Ok(physical) = self.mmu.translate_fetch(linear)
             && self.memory.ram().is_ram(physical)

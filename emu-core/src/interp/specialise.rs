@@ -5,13 +5,14 @@
 //! about 4 ms of build time and 200 bytes, so the list stays with what profiles show: widths 8, 32 and 64,
 //! operands in registers, immediates, and memory in two address forms.
 
-use super::handlers::{branch, fast, fused, indirect};
+use super::handlers::{branch, fast, fused, indirect, quiet};
 use crate::{
     arch::Width,
     cpu::{Mode, slot},
     decode::{Handler, Insn, Kind, flag},
     semantics::{
-        Fixed,
+        Fixed, Semantics,
+        fixed::{BASE, IMM, REG, SCALED},
         integer::{
             arith::{Adc, Add, And, Binary, Cmp, Neg, Not, Operation, Or, Sbb, Step1, Sub, Test, Xor},
             branch::{Call, CallTo, Jcc, Jump, JumpTo, Ret},
@@ -20,7 +21,6 @@ use crate::{
             shift::{ROL, ROR, SAR, SHL, SHR, Shift},
             stack::{Pop, Push},
         },
-        fixed::{BASE, IMM, REG, SCALED},
     },
 };
 use iced_x86::{Instruction, Mnemonic, OpKind};
@@ -54,10 +54,46 @@ fn operand(i: &Insn, k: usize, mode: Mode) -> Option<u8> {
 pub(super) fn memory(i: &Insn, mode: Mode) -> Option<u8> {
     let native = if mode.is_64bit() { Width::W64 } else { Width::W32 };
     let seg = usize::from(i.seg);
-    if i.asize != native || !mode.is_flat(seg) || mode.checks_alignment() || i.has(flag::MOFFS) || i.has(flag::LOCK) {
+    if i.asize != native
+        || !mode.is_flat(seg)
+        || mode.checks_alignment()
+        || i.has(flag::MOFFS)
+        || i.has(flag::LOCK)
+    {
         return None;
     }
     Some(if i.index == slot::ZERO && mode.is_zero_based(seg) { BASE } else { SCALED })
+}
+
+/// How handlers are made from semantics.
+pub trait Make {
+    /// The handler for `S`.
+    fn handler<S: Semantics>() -> Handler;
+}
+
+/// Handlers that set flags.
+pub struct Loud;
+/// Handlers that do not: for instructions whose flags nobody sees.
+pub struct Silent;
+
+impl Make for Loud {
+    fn handler<S: Semantics>() -> Handler {
+        fast::<S>
+    }
+}
+
+impl Make for Silent {
+    fn handler<S: Semantics>() -> Handler {
+        quiet::<S>
+    }
+}
+
+/// The handler without flags for an instruction that has a specialised one and sets flags.
+pub fn silent_handler(instruction: &Instruction, i: &Insn, mode: Mode) -> Option<Handler> {
+    if i.has(flag::LOCK) {
+        return None;
+    }
+    setting_flags::<Silent>(instruction.mnemonic(), i, shape(i, mode)?)
 }
 
 /// The specialised handler for a lowered instruction, if there is one.
@@ -72,15 +108,6 @@ pub fn handler(instruction: &Instruction, i: &Insn, mode: Mode) -> Option<Handle
     let shape = shape(i, mode)?;
     let w = i.width[0] as u8;
     match mnemonic {
-        Mnemonic::Add => binary::<Add>(w, shape),
-        Mnemonic::Adc => binary_common::<Adc>(w, shape),
-        Mnemonic::Sub => binary::<Sub>(w, shape),
-        Mnemonic::Sbb => binary_common::<Sbb>(w, shape),
-        Mnemonic::And => binary::<And>(w, shape),
-        Mnemonic::Or => binary::<Or>(w, shape),
-        Mnemonic::Xor => binary::<Xor>(w, shape),
-        Mnemonic::Cmp => binary::<Cmp>(w, shape),
-        Mnemonic::Test => binary::<Test>(w, shape),
         Mnemonic::Mov => mov(w, shape),
         Mnemonic::Movzx => extend::<false>(i, shape),
         Mnemonic::Movsx | Mnemonic::Movsxd => extend::<true>(i, shape),
@@ -89,28 +116,9 @@ pub fn handler(instruction: &Instruction, i: &Insn, mode: Mode) -> Option<Handle
             Q => Some(fast::<Lea<Fixed<Q, REG, BASE>>>),
             _ => None,
         },
-        Mnemonic::Inc => unary_step::<false>(w, shape),
-        Mnemonic::Dec => unary_step::<true>(w, shape),
-        Mnemonic::Neg if shape.0 == REG => match w {
-            D => Some(fast::<Neg<Fixed<D, REG, IMM>>>),
-            Q => Some(fast::<Neg<Fixed<Q, REG, IMM>>>),
-            _ => None,
-        },
         Mnemonic::Not if shape.0 == REG => match w {
             D => Some(fast::<Not<Fixed<D, REG, IMM>>>),
             Q => Some(fast::<Not<Fixed<Q, REG, IMM>>>),
-            _ => None,
-        },
-        Mnemonic::Shl | Mnemonic::Sal => shift::<SHL>(w, shape),
-        Mnemonic::Shr => shift::<SHR>(w, shape),
-        Mnemonic::Sar => shift::<SAR>(w, shape),
-        Mnemonic::Rol => shift::<ROL>(w, shape),
-        Mnemonic::Ror => shift::<ROR>(w, shape),
-        Mnemonic::Imul if i.kind[1] != Kind::None => match (w, shape.1) {
-            (D, REG) => Some(fast::<Imul<Fixed<D, REG, REG>>>),
-            (Q, REG) => Some(fast::<Imul<Fixed<Q, REG, REG>>>),
-            (D, BASE) => Some(fast::<Imul<Fixed<D, REG, BASE>>>),
-            (Q, BASE) => Some(fast::<Imul<Fixed<Q, REG, BASE>>>),
             _ => None,
         },
         Mnemonic::Push if flat_stack(mode) => push(w, shape),
@@ -119,84 +127,144 @@ pub fn handler(instruction: &Instruction, i: &Insn, mode: Mode) -> Option<Handle
             Q => Some(fast::<Pop<Fixed<Q, REG, IMM>>>),
             _ => None,
         },
-        _ => conditional(mnemonic, w, shape),
+        _ => setting_flags::<Loud>(mnemonic, i, shape).or_else(|| conditional(mnemonic, w, shape)),
+    }
+}
+
+/// Instructions that set flags.
+fn setting_flags<M: Make>(mnemonic: Mnemonic, i: &Insn, shape: Shape) -> Option<Handler> {
+    let w = i.width[0] as u8;
+    match mnemonic {
+        Mnemonic::Add => binary::<M, Add>(w, shape),
+        Mnemonic::Adc => binary_common::<M, Adc>(w, shape),
+        Mnemonic::Sub => binary::<M, Sub>(w, shape),
+        Mnemonic::Sbb => binary_common::<M, Sbb>(w, shape),
+        Mnemonic::And => binary::<M, And>(w, shape),
+        Mnemonic::Or => binary::<M, Or>(w, shape),
+        Mnemonic::Xor => binary::<M, Xor>(w, shape),
+        Mnemonic::Cmp => binary::<M, Cmp>(w, shape),
+        Mnemonic::Test => binary::<M, Test>(w, shape),
+        Mnemonic::Inc => unary_step::<M, false>(w, shape),
+        Mnemonic::Dec => unary_step::<M, true>(w, shape),
+        Mnemonic::Neg if shape.0 == REG => match w {
+            D => Some(M::handler::<Neg<Fixed<D, REG, IMM>>>()),
+            Q => Some(M::handler::<Neg<Fixed<Q, REG, IMM>>>()),
+            _ => None,
+        },
+        Mnemonic::Shl | Mnemonic::Sal => shift::<M, SHL>(w, shape),
+        Mnemonic::Shr => shift::<M, SHR>(w, shape),
+        Mnemonic::Sar => shift::<M, SAR>(w, shape),
+        Mnemonic::Rol => shift::<M, ROL>(w, shape),
+        Mnemonic::Ror => shift::<M, ROR>(w, shape),
+        Mnemonic::Imul if i.kind[1] != Kind::None => match (w, shape.1) {
+            (D, REG) => Some(M::handler::<Imul<Fixed<D, REG, REG>>>()),
+            (Q, REG) => Some(M::handler::<Imul<Fixed<Q, REG, REG>>>()),
+            (D, BASE) => Some(M::handler::<Imul<Fixed<D, REG, BASE>>>()),
+            (Q, BASE) => Some(M::handler::<Imul<Fixed<Q, REG, BASE>>>()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
 /// Whether pushes and pops reach the stack by a flat segment with a pointer of the mode's size.
 fn flat_stack(mode: Mode) -> bool {
-    mode.is_flat(2) && (mode.is_64bit() || mode.stack_is_32bit() && mode.bitness() == 32) && !mode.checks_alignment()
+    mode.is_flat(2)
+        && (mode.is_64bit() || mode.stack_is_32bit() && mode.bitness() == 32)
+        && !mode.checks_alignment()
 }
 
 /// The handler for a semantics type with (or without) a parameter before its form.
 macro_rules! instance {
-    ($name:ident, [], $form:ty) => {
-        Some(fast::<$name<$form>> as Handler)
+    ($make:ident, $name:ident, [], $form:ty) => {
+        Some($make::handler::<$name<$form>>())
     };
-    ($name:ident, [$operation:tt], $form:ty) => {
-        Some(fast::<$name<$operation, $form>> as Handler)
+    ($make:ident, $name:ident, [$operation:tt], $form:ty) => {
+        Some($make::handler::<$name<$operation, $form>>())
     };
 }
 
 /// Picks the instance of a semantics type for a width and a shape.
 macro_rules! pick {
-    ($w:expr, $shape:expr, [$($wide:ident),+], $forms:tt, $name:ident, $parameter:tt) => {
+    ($make:ident, $w:expr, $shape:expr, [$($wide:ident),+], $forms:tt, $name:ident, $parameter:tt) => {
         match $w {
-            $($wide => pick!(@forms $shape, $wide, $forms, $name, $parameter),)+
+            $($wide => pick!(@forms $make, $shape, $wide, $forms, $name, $parameter),)+
             _ => None,
         }
     };
-    (@forms $shape:expr, $wide:ident, [$(($dst:ident, $src:ident)),+], $name:ident, $parameter:tt) => {
+    (@forms $make:ident, $shape:expr, $wide:ident, [$(($dst:ident, $src:ident)),+], $name:ident, $parameter:tt) => {
         match $shape {
-            $(($dst, $src) => instance!($name, $parameter, Fixed<$wide, $dst, $src>),)+
+            $(($dst, $src) => instance!($make, $name, $parameter, Fixed<$wide, $dst, $src>),)+
             _ => None,
         }
     };
 }
 
-fn binary<O: Operation>(w: u8, shape: Shape) -> Option<Handler> {
+fn binary<M: Make, O: Operation>(w: u8, shape: Shape) -> Option<Handler> {
     pick!(
+        M,
         w,
         shape,
         [B, D, Q],
-        [(REG, REG), (REG, IMM), (REG, BASE), (REG, SCALED), (BASE, REG), (SCALED, REG), (BASE, IMM), (SCALED, IMM)],
+        [
+            (REG, REG),
+            (REG, IMM),
+            (REG, BASE),
+            (REG, SCALED),
+            (BASE, REG),
+            (SCALED, REG),
+            (BASE, IMM),
+            (SCALED, IMM)
+        ],
         Binary,
         [O]
     )
-    .or_else(|| pick!(w, shape, [H], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, IMM)], Binary, [O]))
+    .or_else(|| pick!(M, w, shape, [H], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, IMM)], Binary, [O]))
 }
 
-fn binary_common<O: Operation>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, shape, [D, Q], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, REG)], Binary, [O])
+fn binary_common<M: Make, O: Operation>(w: u8, shape: Shape) -> Option<Handler> {
+    pick!(M, w, shape, [D, Q], [(REG, REG), (REG, IMM), (REG, BASE), (BASE, REG)], Binary, [O])
 }
 
 fn mov(w: u8, shape: Shape) -> Option<Handler> {
+    type M = Loud;
     pick!(
+        M,
         w,
         shape,
         [B, H, D, Q],
-        [(REG, REG), (REG, IMM), (REG, BASE), (REG, SCALED), (BASE, REG), (SCALED, REG), (BASE, IMM), (SCALED, IMM)],
+        [
+            (REG, REG),
+            (REG, IMM),
+            (REG, BASE),
+            (REG, SCALED),
+            (BASE, REG),
+            (SCALED, REG),
+            (BASE, IMM),
+            (SCALED, IMM)
+        ],
         Mov,
         []
     )
 }
 
-fn unary_step<const DOWN: bool>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, (shape.0, IMM), [B, D, Q], [(REG, IMM), (BASE, IMM), (SCALED, IMM)], Step1, [DOWN])
+fn unary_step<M: Make, const DOWN: bool>(w: u8, shape: Shape) -> Option<Handler> {
+    pick!(M, w, (shape.0, IMM), [B, D, Q], [(REG, IMM), (BASE, IMM), (SCALED, IMM)], Step1, [DOWN])
 }
 
-fn shift<const K: u8>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, shape, [B, D, Q], [(REG, REG), (REG, IMM)], Shift, [K])
+fn shift<M: Make, const K: u8>(w: u8, shape: Shape) -> Option<Handler> {
+    pick!(M, w, shape, [B, D, Q], [(REG, REG), (REG, IMM)], Shift, [K])
 }
 
 fn push(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, (IMM, shape.0), [D, Q], [(IMM, REG), (IMM, IMM), (IMM, BASE), (IMM, SCALED)], PushFrom, [])
+    type M = Loud;
+    pick!(M, w, (IMM, shape.0), [D, Q], [(IMM, REG), (IMM, IMM), (IMM, BASE), (IMM, SCALED)], PushFrom, [])
 }
 
 /// [`Push`] with the form's second place as the operand pushed.
 struct PushFrom<F>(std::marker::PhantomData<F>);
 
-impl<const W: u8, const DST: u8, const SRC: u8> crate::semantics::Semantics for PushFrom<Fixed<W, DST, SRC>> {
+impl<const W: u8, const DST: u8, const SRC: u8> Semantics for PushFrom<Fixed<W, DST, SRC>> {
     #[inline(always)]
     fn run<E: crate::semantics::Emitter>(e: &mut E, i: &Insn) -> crate::semantics::Step<E> {
         Push::<Fixed<W, SRC, SRC>>::run(e, i)
@@ -238,8 +306,22 @@ fn conditional(mnemonic: Mnemonic, w: u8, shape: Shape) -> Option<Handler> {
     by_condition!(
         mnemonic,
         [
-            Cmovo = 0, Cmovno = 1, Cmovb = 2, Cmovae = 3, Cmove = 4, Cmovne = 5, Cmovbe = 6, Cmova = 7, Cmovs = 8,
-            Cmovns = 9, Cmovp = 10, Cmovnp = 11, Cmovl = 12, Cmovge = 13, Cmovle = 14, Cmovg = 15
+            Cmovo = 0,
+            Cmovno = 1,
+            Cmovb = 2,
+            Cmovae = 3,
+            Cmove = 4,
+            Cmovne = 5,
+            Cmovbe = 6,
+            Cmova = 7,
+            Cmovs = 8,
+            Cmovns = 9,
+            Cmovp = 10,
+            Cmovnp = 11,
+            Cmovl = 12,
+            Cmovge = 13,
+            Cmovle = 14,
+            Cmovg = 15
         ],
         cmov(w, shape)
     )
@@ -247,8 +329,22 @@ fn conditional(mnemonic: Mnemonic, w: u8, shape: Shape) -> Option<Handler> {
         by_condition!(
             mnemonic,
             [
-                Seto = 0, Setno = 1, Setb = 2, Setae = 3, Sete = 4, Setne = 5, Setbe = 6, Seta = 7, Sets = 8, Setns = 9,
-                Setp = 10, Setnp = 11, Setl = 12, Setge = 13, Setle = 14, Setg = 15
+                Seto = 0,
+                Setno = 1,
+                Setb = 2,
+                Setae = 3,
+                Sete = 4,
+                Setne = 5,
+                Setbe = 6,
+                Seta = 7,
+                Sets = 8,
+                Setns = 9,
+                Setp = 10,
+                Setnp = 11,
+                Setl = 12,
+                Setge = 13,
+                Setle = 14,
+                Setg = 15
             ],
             set(shape)
         )
@@ -256,7 +352,8 @@ fn conditional(mnemonic: Mnemonic, w: u8, shape: Shape) -> Option<Handler> {
 }
 
 fn cmov<const CC: u8>(w: u8, shape: Shape) -> Option<Handler> {
-    pick!(w, shape, [D, Q], [(REG, REG), (REG, BASE)], Cmov, [CC])
+    type M = Loud;
+    pick!(M, w, shape, [D, Q], [(REG, REG), (REG, BASE)], Cmov, [CC])
 }
 
 fn set<const CC: u8>(shape: Shape) -> Option<Handler> {
@@ -274,15 +371,30 @@ fn control_flow(mnemonic: Mnemonic, instruction: &Instruction, i: &Insn, mode: M
     let handler = by_condition!(
         mnemonic,
         [
-            Jo = 0, Jno = 1, Jb = 2, Jae = 3, Je = 4, Jne = 5, Jbe = 6, Ja = 7, Js = 8, Jns = 9, Jp = 10, Jnp = 11,
-            Jl = 12, Jge = 13, Jle = 14, Jg = 15
+            Jo = 0,
+            Jno = 1,
+            Jb = 2,
+            Jae = 3,
+            Je = 4,
+            Jne = 5,
+            Jbe = 6,
+            Ja = 7,
+            Js = 8,
+            Jns = 9,
+            Jp = 10,
+            Jnp = 11,
+            Jl = 12,
+            Jge = 13,
+            Jle = 14,
+            Jg = 15
         ],
         jcc()
     );
     if handler.is_some() {
         return handler;
     }
-    let near = matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
+    let near =
+        matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
     let native = if mode.is_64bit() { Width::W64 } else { Width::W32 };
     let near_form = matches!(i.kind[0], Kind::Gpr | Kind::Mem) && i.width[0] == native;
     match mnemonic {
@@ -290,7 +402,9 @@ fn control_flow(mnemonic: Mnemonic, instruction: &Instruction, i: &Insn, mode: M
         Mnemonic::Call if near && flat_stack(mode) && i.width[0] == native => Some(branch::<Call>),
         Mnemonic::Ret if flat_stack(mode) && i.imm2_width() == native => Some(indirect::<Ret>),
         Mnemonic::Jmp if near_form && is_near_indirect(instruction) => indirect_from::<false>(i, mode),
-        Mnemonic::Call if near_form && is_near_indirect(instruction) && flat_stack(mode) => indirect_from::<true>(i, mode),
+        Mnemonic::Call if near_form && is_near_indirect(instruction) && flat_stack(mode) => {
+            indirect_from::<true>(i, mode)
+        }
         _ => None,
     }
 }
@@ -340,7 +454,7 @@ pub fn fuse(insns: &mut [Insn]) {
     );
 }
 
-fn fused_with<S: crate::semantics::Semantics>(jump: Handler) -> Option<Handler> {
+fn fused_with<S: Semantics>(jump: Handler) -> Option<Handler> {
     macro_rules! conditions {
         ($($cc:literal)+) => {
             $(if std::ptr::fn_addr_eq(jump, branch::<Jcc<$cc>> as Handler) {
@@ -351,4 +465,3 @@ fn fused_with<S: crate::semantics::Semantics>(jump: Handler) -> Option<Handler> 
     conditions!(2 3 4 5 6 7 8 9 12 13 14 15);
     None
 }
-

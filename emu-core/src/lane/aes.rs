@@ -1,14 +1,20 @@
 //! AES-NI. SDM vol. 1, 12.13; FIPS 197. The state is in column order, byte 0 lowest.
 
-use super::{elements::Elements, host, operation::lane_operations};
+use super::{
+    elements::Elements,
+    operation::{host_operations, lane_operations},
+};
 
 lane_operations! {
-    Aesenc(a, b, _) => host::aesenc(a, b).unwrap_or_else(|| aesenc(a, b));
-    Aesenclast(a, b, _) => host::aesenclast(a, b).unwrap_or_else(|| aesenclast(a, b));
-    Aesdec(a, b, _) => host::aesdec(a, b).unwrap_or_else(|| aesdec(a, b));
-    Aesdeclast(a, b, _) => host::aesdeclast(a, b).unwrap_or_else(|| aesdeclast(a, b));
-    Aesimc(_, b, _) => host::aesimc(b).unwrap_or_else(|| aesimc(b));
     Aeskeygenassist(_, b, imm) => aeskeygenassist(b, imm);
+}
+
+host_operations! {
+    Aesenc = aesenc(a, b), aesenc(a, b);
+    Aesenclast = aesenclast(a, b), aesenclast(a, b);
+    Aesdec = aesdec(a, b), aesdec(a, b);
+    Aesdeclast = aesdeclast(a, b), aesdeclast(a, b);
+    Aesimc = aesimc(_, b), aesimc(b);
 }
 
 /// Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1.
@@ -71,26 +77,27 @@ fn mix_columns(state: u128, coefficients: [u8; 4]) -> u128 {
     .lane()
 }
 
-pub(super) fn aesenc(state: u128, key: u128) -> u128 {
+fn aesenc(state: u128, key: u128) -> u128 {
     mix_columns(substitute_and_shift(state, &S_BOX, 1), [2, 3, 1, 1]) ^ key
 }
 
-pub(super) fn aesenclast(state: u128, key: u128) -> u128 {
+fn aesenclast(state: u128, key: u128) -> u128 {
     substitute_and_shift(state, &S_BOX, 1) ^ key
 }
 
-pub(super) fn aesdec(state: u128, key: u128) -> u128 {
+fn aesdec(state: u128, key: u128) -> u128 {
     aesimc(substitute_and_shift(state, &INVERSE_S_BOX, 3)) ^ key
 }
 
-pub(super) fn aesdeclast(state: u128, key: u128) -> u128 {
+fn aesdeclast(state: u128, key: u128) -> u128 {
     substitute_and_shift(state, &INVERSE_S_BOX, 3) ^ key
 }
 
-pub(super) fn aesimc(state: u128) -> u128 {
+fn aesimc(state: u128) -> u128 {
     mix_columns(state, [14, 11, 13, 9])
 }
 
+#[inline(never)]
 fn aeskeygenassist(key: u128, round: u8) -> u128 {
     let key = <[u32; 4]>::of(key);
     let substituted = |word: u32| u32::from_le_bytes(word.to_le_bytes().map(|byte| S_BOX[usize::from(byte)]));

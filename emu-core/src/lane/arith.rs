@@ -2,8 +2,7 @@
 
 use super::{
     elements::{Elements, build, map, map2},
-    host,
-    operation::lane_operations,
+    operation::{host_operations, lane_operations},
 };
 
 /// All ones or zero.
@@ -14,63 +13,19 @@ macro_rules! mask {
 }
 
 lane_operations! {
-    Paddb(a, b, _) => map2::<u8, 16>(a, b, u8::wrapping_add);
-    Paddw(a, b, _) => map2::<u16, 8>(a, b, u16::wrapping_add);
-    Paddd(a, b, _) => map2::<u32, 4>(a, b, u32::wrapping_add);
-    Paddq(a, b, _) => map2::<u64, 2>(a, b, u64::wrapping_add);
-    Psubb(a, b, _) => map2::<u8, 16>(a, b, u8::wrapping_sub);
-    Psubw(a, b, _) => map2::<u16, 8>(a, b, u16::wrapping_sub);
-    Psubd(a, b, _) => map2::<u32, 4>(a, b, u32::wrapping_sub);
-    Psubq(a, b, _) => map2::<u64, 2>(a, b, u64::wrapping_sub);
-    Paddsb(a, b, _) => map2::<i8, 16>(a, b, i8::saturating_add);
-    Paddsw(a, b, _) => map2::<i16, 8>(a, b, i16::saturating_add);
-    Paddusb(a, b, _) => map2::<u8, 16>(a, b, u8::saturating_add);
-    Paddusw(a, b, _) => map2::<u16, 8>(a, b, u16::saturating_add);
-    Psubsb(a, b, _) => map2::<i8, 16>(a, b, i8::saturating_sub);
-    Psubsw(a, b, _) => map2::<i16, 8>(a, b, i16::saturating_sub);
-    Psubusb(a, b, _) => map2::<u8, 16>(a, b, u8::saturating_sub);
-    Psubusw(a, b, _) => map2::<u16, 8>(a, b, u16::saturating_sub);
-
-    Pmullw(a, b, _) => map2::<u16, 8>(a, b, u16::wrapping_mul);
-    Pmulld(a, b, _) => map2::<u32, 4>(a, b, u32::wrapping_mul);
-    Pmulhw(a, b, _) => map2::<i16, 8>(a, b, |x, y| (i32::from(x) * i32::from(y) >> 16) as i16);
-    Pmulhuw(a, b, _) => map2::<u16, 8>(a, b, |x, y| (u32::from(x) * u32::from(y) >> 16) as u16);
-    Pmulhrsw(a, b, _) => map2::<i16, 8>(a, b, |x, y| (((i32::from(x) * i32::from(y) >> 14) + 1) >> 1) as i16);
-    Pmuludq(a, b, _) => map2::<u64, 2>(a, b, |x, y| (x & 0xFFFF_FFFF) * (y & 0xFFFF_FFFF));
     Pmuldq(a, b, _) => map2::<i64, 2>(a, b, |x, y| i64::from(x as i32) * i64::from(y as i32));
-    Pmaddwd(a, b, _) => host::pmaddwd(a, b).unwrap_or_else(|| pmaddwd(a, b));
-    Pmaddubsw(a, b, _) => pmaddubsw(a, b);
-    Pavgb(a, b, _) => map2::<u8, 16>(a, b, |x, y| ((u16::from(x) + u16::from(y) + 1) >> 1) as u8);
-    Pavgw(a, b, _) => map2::<u16, 8>(a, b, |x, y| ((u32::from(x) + u32::from(y) + 1) >> 1) as u16);
 
-    Pminub(a, b, _) => map2::<u8, 16>(a, b, u8::min);
     Pminuw(a, b, _) => map2::<u16, 8>(a, b, u16::min);
     Pminud(a, b, _) => map2::<u32, 4>(a, b, u32::min);
     Pminsb(a, b, _) => map2::<i8, 16>(a, b, i8::min);
-    Pminsw(a, b, _) => map2::<i16, 8>(a, b, i16::min);
     Pminsd(a, b, _) => map2::<i32, 4>(a, b, i32::min);
-    Pmaxub(a, b, _) => map2::<u8, 16>(a, b, u8::max);
     Pmaxuw(a, b, _) => map2::<u16, 8>(a, b, u16::max);
     Pmaxud(a, b, _) => map2::<u32, 4>(a, b, u32::max);
     Pmaxsb(a, b, _) => map2::<i8, 16>(a, b, i8::max);
-    Pmaxsw(a, b, _) => map2::<i16, 8>(a, b, i16::max);
     Pmaxsd(a, b, _) => map2::<i32, 4>(a, b, i32::max);
 
-    Pcmpeqb(a, b, _) => map2::<u8, 16>(a, b, |x, y| mask!(u8, x == y));
-    Pcmpeqw(a, b, _) => map2::<u16, 8>(a, b, |x, y| mask!(u16, x == y));
-    Pcmpeqd(a, b, _) => map2::<u32, 4>(a, b, |x, y| mask!(u32, x == y));
     Pcmpeqq(a, b, _) => map2::<u64, 2>(a, b, |x, y| mask!(u64, x == y));
-    Pcmpgtb(a, b, _) => map2::<i8, 16>(a, b, |x, y| mask!(i8, x > y));
-    Pcmpgtw(a, b, _) => map2::<i16, 8>(a, b, |x, y| mask!(i16, x > y));
-    Pcmpgtd(a, b, _) => map2::<i32, 4>(a, b, |x, y| mask!(i32, x > y));
     Pcmpgtq(a, b, _) => map2::<i64, 2>(a, b, |x, y| mask!(i64, x > y));
-
-    Pabsb(_, b, _) => map::<i8, 16>(b, i8::wrapping_abs);
-    Pabsw(_, b, _) => map::<i16, 8>(b, i16::wrapping_abs);
-    Pabsd(_, b, _) => map::<i32, 4>(b, i32::wrapping_abs);
-    Psignb(a, b, _) => map2::<i8, 16>(a, b, |x, y| x.wrapping_mul(y.signum()));
-    Psignw(a, b, _) => map2::<i16, 8>(a, b, |x, y| x.wrapping_mul(y.signum()));
-    Psignd(a, b, _) => map2::<i32, 4>(a, b, |x, y| x.wrapping_mul(y.signum()));
 
     Phaddw(a, b, _) => pairs::<i16, 8>(a, b, i16::wrapping_add);
     Phaddd(a, b, _) => pairs::<i32, 4>(a, b, i32::wrapping_add);
@@ -79,7 +34,6 @@ lane_operations! {
     Phsubd(a, b, _) => pairs::<i32, 4>(a, b, i32::wrapping_sub);
     Phsubsw(a, b, _) => pairs::<i16, 8>(a, b, i16::saturating_sub);
 
-    Psadbw(a, b, _) => host::psadbw(a, b).unwrap_or_else(|| psadbw(a, b));
     Mpsadbw(a, b, imm) => mpsadbw(a, b, imm);
     Phminposuw(_, b, _) => phminposuw(b);
 
@@ -87,6 +41,52 @@ lane_operations! {
     Pandn(a, b, _) => !a & b;
     Por(a, b, _) => a | b;
     Pxor(a, b, _) => a ^ b;
+}
+
+host_operations! {
+    Paddb = paddb(a, b), map2::<u8, 16>(a, b, u8::wrapping_add);
+    Paddw = paddw(a, b), map2::<u16, 8>(a, b, u16::wrapping_add);
+    Paddd = paddd(a, b), map2::<u32, 4>(a, b, u32::wrapping_add);
+    Paddq = paddq(a, b), map2::<u64, 2>(a, b, u64::wrapping_add);
+    Psubb = psubb(a, b), map2::<u8, 16>(a, b, u8::wrapping_sub);
+    Psubw = psubw(a, b), map2::<u16, 8>(a, b, u16::wrapping_sub);
+    Psubd = psubd(a, b), map2::<u32, 4>(a, b, u32::wrapping_sub);
+    Psubq = psubq(a, b), map2::<u64, 2>(a, b, u64::wrapping_sub);
+    Paddsb = paddsb(a, b), map2::<i8, 16>(a, b, i8::saturating_add);
+    Paddsw = paddsw(a, b), map2::<i16, 8>(a, b, i16::saturating_add);
+    Paddusb = paddusb(a, b), map2::<u8, 16>(a, b, u8::saturating_add);
+    Paddusw = paddusw(a, b), map2::<u16, 8>(a, b, u16::saturating_add);
+    Psubsb = psubsb(a, b), map2::<i8, 16>(a, b, i8::saturating_sub);
+    Psubsw = psubsw(a, b), map2::<i16, 8>(a, b, i16::saturating_sub);
+    Psubusb = psubusb(a, b), map2::<u8, 16>(a, b, u8::saturating_sub);
+    Psubusw = psubusw(a, b), map2::<u16, 8>(a, b, u16::saturating_sub);
+    Pmullw = pmullw(a, b), map2::<u16, 8>(a, b, u16::wrapping_mul);
+    Pmulld = pmulld(a, b), map2::<u32, 4>(a, b, u32::wrapping_mul);
+    Pmulhw = pmulhw(a, b), map2::<i16, 8>(a, b, |x, y| ((i32::from(x) * i32::from(y)) >> 16) as i16);
+    Pmulhuw = pmulhuw(a, b), map2::<u16, 8>(a, b, |x, y| ((u32::from(x) * u32::from(y)) >> 16) as u16);
+    Pmulhrsw = pmulhrsw(a, b), map2::<i16, 8>(a, b, |x, y| ((((i32::from(x) * i32::from(y)) >> 14) + 1) >> 1) as i16);
+    Pmuludq = pmuludq(a, b), map2::<u64, 2>(a, b, |x, y| (x & 0xFFFF_FFFF) * (y & 0xFFFF_FFFF));
+    Pmaddwd = pmaddwd(a, b), pmaddwd(a, b);
+    Pmaddubsw = pmaddubsw(a, b), pmaddubsw(a, b);
+    Pavgb = pavgb(a, b), map2::<u8, 16>(a, b, |x, y| ((u16::from(x) + u16::from(y) + 1) >> 1) as u8);
+    Pavgw = pavgw(a, b), map2::<u16, 8>(a, b, |x, y| ((u32::from(x) + u32::from(y) + 1) >> 1) as u16);
+    Pminub = pminub(a, b), map2::<u8, 16>(a, b, u8::min);
+    Pminsw = pminsw(a, b), map2::<i16, 8>(a, b, i16::min);
+    Pmaxub = pmaxub(a, b), map2::<u8, 16>(a, b, u8::max);
+    Pmaxsw = pmaxsw(a, b), map2::<i16, 8>(a, b, i16::max);
+    Pcmpeqb = pcmpeqb(a, b), map2::<u8, 16>(a, b, |x, y| mask!(u8, x == y));
+    Pcmpeqw = pcmpeqw(a, b), map2::<u16, 8>(a, b, |x, y| mask!(u16, x == y));
+    Pcmpeqd = pcmpeqd(a, b), map2::<u32, 4>(a, b, |x, y| mask!(u32, x == y));
+    Pcmpgtb = pcmpgtb(a, b), map2::<i8, 16>(a, b, |x, y| mask!(i8, x > y));
+    Pcmpgtw = pcmpgtw(a, b), map2::<i16, 8>(a, b, |x, y| mask!(i16, x > y));
+    Pcmpgtd = pcmpgtd(a, b), map2::<i32, 4>(a, b, |x, y| mask!(i32, x > y));
+    Pabsb = pabsb(_, b), map::<i8, 16>(b, i8::wrapping_abs);
+    Pabsw = pabsw(_, b), map::<i16, 8>(b, i16::wrapping_abs);
+    Pabsd = pabsd(_, b), map::<i32, 4>(b, i32::wrapping_abs);
+    Psignb = psignb(a, b), map2::<i8, 16>(a, b, |x, y| x.wrapping_mul(y.signum()));
+    Psignw = psignw(a, b), map2::<i16, 8>(a, b, |x, y| x.wrapping_mul(y.signum()));
+    Psignd = psignd(a, b), map2::<i32, 4>(a, b, |x, y| x.wrapping_mul(y.signum()));
+    Psadbw = psadbw(a, b), psadbw(a, b);
 }
 
 /// `f` of neighbouring elements, first those of `a`, then those of `b`.
@@ -125,6 +125,7 @@ pub(super) fn psadbw(a: u128, b: u128) -> u128 {
 }
 
 /// MPSADBW: a block of four bytes of `b` against eight positions in `a`.
+#[inline(never)]
 fn mpsadbw(a: u128, b: u128, imm: u8) -> u128 {
     let (first, block) = (usize::from(imm >> 2 & 1) * 4, usize::from(imm & 3) * 4);
     build::<u8, u16, 16, 8>(a, b, |a, b, k| {
@@ -133,6 +134,7 @@ fn mpsadbw(a: u128, b: u128, imm: u8) -> u128 {
 }
 
 /// PHMINPOSUW: the smallest word and the index where it is first.
+#[inline(never)]
 fn phminposuw(b: u128) -> u128 {
     let words = <[u16; 8]>::of(b);
     let (index, word) = words.iter().enumerate().min_by_key(|&(_, &word)| word).unwrap_or((0, &0));

@@ -1,16 +1,17 @@
 //! Arithmetic on polynomials over GF(2): PCLMULQDQ, and CRC32 (SSE4.2).
 
-use super::{host, operation::lane_operations};
+use super::{bits, host, lane, operation::lane_operations};
 
 lane_operations! {
     Pclmulqdq(a, b, imm) => {
         let half = |lane: u128, high: bool| if high { lane >> 64 } else { u128::from(lane as u64) };
         let (a, b) = (half(a, imm & 1 != 0), half(b, imm & 0x10 != 0));
-        host::clmul(a, b).unwrap_or_else(|| multiply(a as u64, b as u64))
+        host::or(host::clmul(a, b), a, b, |a, b| lane(multiply(bits(a) as u64, bits(b) as u64)))
     };
 }
 
 /// Product of two polynomials.
+#[inline(never)]
 pub(super) fn multiply(a: u64, b: u64) -> u128 {
     (0..64).filter(|k| b >> k & 1 != 0).fold(0, |product, k| product ^ u128::from(a) << k)
 }

@@ -63,7 +63,11 @@ where
 
 /// Element `k` of the result is `f` of the elements of both and `k`.
 #[inline(always)]
-pub fn build<S, T, const N: usize, const M: usize>(a: u128, b: u128, f: impl Fn(&[S; N], &[S; N], usize) -> T) -> u128
+pub fn build<S, T, const N: usize, const M: usize>(
+    a: u128,
+    b: u128,
+    f: impl Fn(&[S; N], &[S; N], usize) -> T,
+) -> u128
 where
     [S; N]: Elements,
     [T; M]: Elements,

@@ -4,7 +4,7 @@
 //! that every row of the opcode table gets a function of its own in which the operation is one or two host
 //! instructions; each also has a number ([`LaneOp`], [`FpOp`]) for tiers that translate it. No CPU, no memory.
 //!
-//! Most integer operations are loops over arrays, which the compiler turns into vector instructions. [`host`]
+//! Most integer operations are loops over arrays, which the compiler turns into vector instructions. `host`
 //! has those that are beyond SSE2 or beyond the compiler, found at run time; every one also has a portable
 //! text, which tests hold against it.
 
@@ -19,15 +19,18 @@ mod sha;
 mod shift;
 mod shuffle;
 mod text;
+mod value;
 
 pub use aes::{Aesdec, Aesdeclast, Aesenc, Aesenclast, Aesimc, Aeskeygenassist};
 pub use arith::*;
 pub use carryless::{Pclmulqdq, crc32};
+pub use host::detect;
 pub use operation::{FpOp, FpOperation, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3};
 pub use sha::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
 pub use shift::*;
 pub use shuffle::*;
 pub use text::{ExpandMask, Pcmpestr, Pcmpistr};
+pub use value::{Lane, bits, lane};
 
 #[cfg(test)]
 mod tests;

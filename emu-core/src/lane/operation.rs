@@ -60,6 +60,45 @@ macro_rules! lane_operations {
 }
 pub(super) use lane_operations;
 
+/// Declares lane operations that the host may have an instruction for: name, function of [`super::host`],
+/// operands, portable text. Tests find both in `PAIRS`.
+macro_rules! host_operations {
+    ($($name:ident = $host:ident($a:pat, $b:pat), $body:expr;)*) => {
+        $(
+            #[doc = concat!("See the manual at `", stringify!($name), "`.")]
+            pub struct $name;
+            impl $name {
+                fn portable($a: u128, $b: u128) -> u128 {
+                    $body
+                }
+                /// Never inlined: a host that needs it is slow anyway, and the others' handlers stay short.
+                #[cold]
+                #[inline(never)]
+                fn on_lanes(a: $crate::lane::Lane, b: $crate::lane::Lane) -> $crate::lane::Lane {
+                    $crate::lane::lane(Self::portable($crate::lane::bits(a), $crate::lane::bits(b)))
+                }
+            }
+            impl $crate::lane::LaneOperation for $name {
+                const OP: $crate::lane::LaneOp = $crate::lane::LaneOp::$name;
+                #[inline(always)]
+                fn apply(a: u128, b: u128, _: u8) -> u128 {
+                    $crate::lane::host::or($crate::lane::host::$host(a, b), a, b, Self::on_lanes)
+                }
+            }
+        )*
+
+        /// What the host does, and the portable text.
+        #[cfg(test)]
+        pub(super) const PAIRS: &[$crate::lane::operation::Pair] =
+            &[$(($crate::lane::LaneOp::$name, <$name as $crate::lane::LaneOperation>::apply, $name::portable)),*];
+    };
+}
+pub(super) use host_operations;
+
+/// An operation as the host does it (or not), and its portable text.
+#[cfg(test)]
+pub type Pair = (LaneOp, fn(u128, u128, u8) -> u128, fn(u128, u128) -> u128);
+
 /// Numbers of the integer, shuffle and logic operations. Named as the instructions, except that one name
 /// stands for all instructions that do the same (`Pand` is ANDPS and ANDPD too).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use super::{
     elements::map,
-    operation::lane_operations,
+    operation::{host_operations, lane_operations},
 };
 
 /// The count, one more than any element has bits if it is larger.
@@ -12,17 +12,20 @@ fn count(b: u128) -> u32 {
 }
 
 lane_operations! {
-    Psllw(a, b, _) => if count(b) < 16 { map::<u16, 8>(a, |x| x << (count(b) & 15)) } else { 0 };
-    Pslld(a, b, _) => if count(b) < 32 { map::<u32, 4>(a, |x| x << (count(b) & 31)) } else { 0 };
-    Psllq(a, b, _) => if count(b) < 64 { map::<u64, 2>(a, |x| x << (count(b) & 63)) } else { 0 };
-    Psrlw(a, b, _) => if count(b) < 16 { map::<u16, 8>(a, |x| x >> (count(b) & 15)) } else { 0 };
-    Psrld(a, b, _) => if count(b) < 32 { map::<u32, 4>(a, |x| x >> (count(b) & 31)) } else { 0 };
-    Psrlq(a, b, _) => if count(b) < 64 { map::<u64, 2>(a, |x| x >> (count(b) & 63)) } else { 0 };
-    Psraw(a, b, _) => map::<i16, 8>(a, |x| x >> count(b).min(15));
-    Psrad(a, b, _) => map::<i32, 4>(a, |x| x >> count(b).min(31));
     Pslldq(a, _, imm) => a.checked_shl(8 * u32::from(imm)).unwrap_or(0);
     Psrldq(a, _, imm) => a.checked_shr(8 * u32::from(imm)).unwrap_or(0);
     Palignr(a, b, imm) => palignr(a, b, imm);
+}
+
+host_operations! {
+    Psllw = psllw(a, b), if count(b) < 16 { map::<u16, 8>(a, |x| x << (count(b) & 15)) } else { 0 };
+    Pslld = pslld(a, b), if count(b) < 32 { map::<u32, 4>(a, |x| x << (count(b) & 31)) } else { 0 };
+    Psllq = psllq(a, b), if count(b) < 64 { map::<u64, 2>(a, |x| x << (count(b) & 63)) } else { 0 };
+    Psrlw = psrlw(a, b), if count(b) < 16 { map::<u16, 8>(a, |x| x >> (count(b) & 15)) } else { 0 };
+    Psrld = psrld(a, b), if count(b) < 32 { map::<u32, 4>(a, |x| x >> (count(b) & 31)) } else { 0 };
+    Psrlq = psrlq(a, b), if count(b) < 64 { map::<u64, 2>(a, |x| x >> (count(b) & 63)) } else { 0 };
+    Psraw = psraw(a, b), map::<i16, 8>(a, |x| x >> count(b).min(15));
+    Psrad = psrad(a, b), map::<i32, 4>(a, |x| x >> count(b).min(31));
 }
 
 /// Bytes `imm` and following of the 32 bytes with `a` above `b`.

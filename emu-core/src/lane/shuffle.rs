@@ -1,32 +1,16 @@
 //! Moving elements: pack, unpack, shuffle, blend, insert, extract, extend, sign masks.
 
 use super::{
-    LaneOp3, LaneOperation3,
+    LaneOp3, LaneOperation, LaneOperation3,
     elements::{Elements, build, map},
-    host,
-    operation::lane_operations,
+    operation::{host_operations, lane_operations},
 };
 
 lane_operations! {
-    Packsswb(a, b, _) => host::packsswb(a, b).unwrap_or_else(|| pack::<i16, i8, 8, 16>(a, b, |x| x.clamp(-0x80, 0x7F) as i8));
-    Packssdw(a, b, _) => host::packssdw(a, b).unwrap_or_else(|| pack::<i32, i16, 4, 8>(a, b, |x| x.clamp(-0x8000, 0x7FFF) as i16));
-    Packuswb(a, b, _) => host::packuswb(a, b).unwrap_or_else(|| pack::<i16, u8, 8, 16>(a, b, |x| x.clamp(0, 0xFF) as u8));
-    Packusdw(a, b, _) => pack::<i32, u16, 4, 8>(a, b, |x| x.clamp(0, 0xFFFF) as u16);
-
-    Punpcklbw(a, b, _) => interleave::<u8, 16>(a, b, 0);
-    Punpcklwd(a, b, _) => interleave::<u16, 8>(a, b, 0);
-    Punpckldq(a, b, _) => interleave::<u32, 4>(a, b, 0);
-    Punpcklqdq(a, b, _) => interleave::<u64, 2>(a, b, 0);
-    Punpckhbw(a, b, _) => interleave::<u8, 16>(a, b, 8);
-    Punpckhwd(a, b, _) => interleave::<u16, 8>(a, b, 4);
-    Punpckhdq(a, b, _) => interleave::<u32, 4>(a, b, 2);
-    Punpckhqdq(a, b, _) => interleave::<u64, 2>(a, b, 1);
-
-    Pshufb(a, b, _) => host::pshufb(a, b).unwrap_or_else(|| pshufb(a, b));
-    Pshufd(_, b, imm) => build::<u32, u32, 4, 4>(b, b, |b, _, k| b[field(imm, k)]);
+    Pshufd(_, b, imm) => pshufd(b, imm);
     Pshuflw(_, b, imm) => shuffle_half(b as u64, imm) | b >> 64 << 64;
     Pshufhw(_, b, imm) => shuffle_half((b >> 64) as u64, imm) << 64 | u128::from(b as u64);
-    Shufps(a, b, imm) => build::<u32, u32, 4, 4>(a, b, |a, b, k| if k < 2 { a[field(imm, k)] } else { b[field(imm, k)] });
+    Shufps(a, b, imm) => Punpcklqdq::apply(pshufd(a, imm), pshufd(b, imm >> 4), 0);
     Shufpd(a, b, imm) => build::<u64, u64, 2, 2>(a, b, |a, b, k| if k == 0 { a[usize::from(imm & 1)] } else { b[usize::from(imm >> 1 & 1)] });
     Movshdup(_, b, _) => build::<u32, u32, 4, 4>(b, b, |b, _, k| b[k | 1]);
     Movsldup(_, b, _) => build::<u32, u32, 4, 4>(b, b, |b, _, k| b[k & 2]);
@@ -58,11 +42,27 @@ lane_operations! {
     Pmovzxwq(_, b, _) => build::<u16, u64, 8, 2>(b, b, |b, _, k| b[k].into());
     Pmovzxdq(_, b, _) => build::<u32, u64, 4, 2>(b, b, |b, _, k| b[k].into());
 
-    Pmovmskb(_, b, _) => host::pmovmskb(b).unwrap_or_else(|| signs::<u8, 16>(b, |x| x >> 7));
-    Movmskps(_, b, _) => host::movmskps(b).unwrap_or_else(|| signs::<u32, 4>(b, |x| (x >> 31) as u8));
     Movmskpd(_, b, _) => signs::<u64, 2>(b, |x| (x >> 63) as u8);
     // The flags in RFLAGS' places: ZF and CF.
     Ptest(a, b, _) => u128::from(a & b == 0) << 6 | u128::from(!a & b == 0);
+}
+
+host_operations! {
+    Packsswb = packsswb(a, b), pack::<i16, i8, 8, 16>(a, b, |x| x.clamp(-0x80, 0x7F) as i8);
+    Packssdw = packssdw(a, b), pack::<i32, i16, 4, 8>(a, b, |x| x.clamp(-0x8000, 0x7FFF) as i16);
+    Packuswb = packuswb(a, b), pack::<i16, u8, 8, 16>(a, b, |x| x.clamp(0, 0xFF) as u8);
+    Packusdw = packusdw(a, b), pack::<i32, u16, 4, 8>(a, b, |x| x.clamp(0, 0xFFFF) as u16);
+    Punpcklbw = punpcklbw(a, b), interleave::<u8, 16>(a, b, 0);
+    Punpcklwd = punpcklwd(a, b), interleave::<u16, 8>(a, b, 0);
+    Punpckldq = punpckldq(a, b), interleave::<u32, 4>(a, b, 0);
+    Punpcklqdq = punpcklqdq(a, b), interleave::<u64, 2>(a, b, 0);
+    Punpckhbw = punpckhbw(a, b), interleave::<u8, 16>(a, b, 8);
+    Punpckhwd = punpckhwd(a, b), interleave::<u16, 8>(a, b, 4);
+    Punpckhdq = punpckhdq(a, b), interleave::<u32, 4>(a, b, 2);
+    Punpckhqdq = punpckhqdq(a, b), interleave::<u64, 2>(a, b, 1);
+    Pshufb = pshufb(a, b), pshufb(a, b);
+    Pmovmskb = pmovmskb(_, b), signs::<u8, 16>(b, |x| x >> 7);
+    Movmskps = movmskps(_, b), signs::<u32, 4>(b, |x| (x >> 31) as u8);
 }
 
 /// Narrowed elements of `a`, then those of `b`.
@@ -90,6 +90,26 @@ fn field(imm: u8, k: usize) -> usize {
     usize::from(imm >> (2 * k) & 3)
 }
 
+/// Byte indices for PSHUFB of two 32-bit elements that four bits choose.
+static PAIR_OF_ELEMENTS: [u64; 16] = {
+    let mut table = [0; 16];
+    let mut bits = 0;
+    while bits < 16 {
+        let (first, second) = (bits as u64 & 3, bits as u64 >> 2);
+        table[bits] = (0x0302_0100 + first * 0x0404_0404) | (0x0302_0100 + second * 0x0404_0404) << 32;
+        bits += 1;
+    }
+    table
+};
+
+/// PSHUFD, by PSHUFB: the host's own has its choice encoded in the instruction.
+#[inline(always)]
+fn pshufd(b: u128, imm: u8) -> u128 {
+    let pair = |bits: u8| u128::from(PAIR_OF_ELEMENTS[usize::from(bits & 15)]);
+    let indices = pair(imm) | pair(imm >> 4) << 64;
+    Pshufb::apply(b, indices, 0)
+}
+
 /// Four words chosen by the fields of `imm`.
 #[inline(always)]
 fn shuffle_half(words: u64, imm: u8) -> u128 {
@@ -111,6 +131,7 @@ fn insert(a: u128, b: u128, bits: u32, k: u8) -> u128 {
 }
 
 /// INSERTPS: an element of `b` into `a`, then zeros where the mask says.
+#[inline(never)]
 fn insertps(a: u128, b: u128, imm: u8) -> u128 {
     let (mut to, from) = (<[u32; 4]>::of(a), <[u32; 4]>::of(b));
     to[usize::from(imm >> 4 & 3)] = from[usize::from(imm >> 6)];

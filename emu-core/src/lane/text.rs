@@ -46,11 +46,13 @@ fn numbers(lane: u128, imm: u8) -> [i32; 16] {
 }
 
 /// Elements before the first that is zero.
+#[inline(never)]
 fn implicit_length(lane: u128, imm: u8) -> usize {
     let count = elements(imm);
     numbers(lane, imm)[..count].iter().position(|&x| x == 0).unwrap_or(count)
 }
 
+#[inline(never)]
 fn compare(a: u128, b: u128, a_len: usize, b_len: usize, imm: u8) -> u128 {
     let count = elements(imm);
     let (x, y) = (numbers(a, imm), numbers(b, imm));
@@ -73,10 +75,12 @@ fn compare(a: u128, b: u128, a_len: usize, b_len: usize, imm: u8) -> u128 {
         _ => first,
     };
     let bit = |condition: bool, at: u32| u64::from(condition) << at;
-    let flags = bit(second != 0, 0) | bit(b_len < count, 6) | bit(a_len < count, 7) | bit(second & 1 != 0, 11);
+    let flags =
+        bit(second != 0, 0) | bit(b_len < count, 6) | bit(a_len < count, 7) | bit(second & 1 != 0, 11);
     (flags << 32 | u64::from(second)).into()
 }
 
+#[inline(never)]
 fn expand(mask: u16, imm: u8) -> u128 {
     if imm & 0x40 == 0 {
         mask.into()

@@ -106,8 +106,8 @@ impl CodeMap {
     pub fn take_events(&self, vcpu: usize) -> Vec<MemoryEvent> {
         let mailbox = self.mailboxes.read()[vcpu].clone();
         mailbox.signal.clear(request::MEMORY);
-        let events = std::mem::take(&mut *mailbox.events.lock());
-        events
+
+        std::mem::take(&mut *mailbox.events.lock())
     }
 
     /// Sends `event` to all vCPUs but `vcpu`.

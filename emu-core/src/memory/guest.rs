@@ -87,7 +87,8 @@ impl GuestMemory {
 
     /// Whether the page at `address` is RAM to a CPU.
     pub fn is_ram(&self, address: u64) -> bool {
-        !VGA_WINDOW.contains(&address) && self.slots.iter().any(|slot| (slot.start..slot.end).contains(&address))
+        !VGA_WINDOW.contains(&address)
+            && self.slots.iter().any(|slot| (slot.start..slot.end).contains(&address))
     }
 
     /// Host address of the byte of RAM at guest-physical `address`; the rest of its page follows it. `None` if

@@ -24,7 +24,12 @@ impl PhysicalMemory {
     /// Memory with the A20 gate open.
     pub fn new(ram: GuestMemory) -> Self {
         let end = ram.ranges().map(|(start, len)| start + len).max().unwrap_or(0);
-        PhysicalMemory { ram, code: CodeMap::new(end), a20_mask: AtomicU64::new(u64::MAX), bus_lock: Arc::default() }
+        PhysicalMemory {
+            ram,
+            code: CodeMap::new(end),
+            a20_mask: AtomicU64::new(u64::MAX),
+            bus_lock: Arc::default(),
+        }
     }
 
     /// LOCK# for accesses that cross a page or reach a device: atomic against each other, not against those

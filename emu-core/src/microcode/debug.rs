@@ -292,6 +292,18 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_state_watches_what_the_saved_one_did() {
+        let mut cpu = long(0);
+        set_dr(&mut cpu, 1, 0x6004).unwrap();
+        set_dr(&mut cpu, 7, 0x8 | 0xD << 20).unwrap();
+        let state = cpu.save_state();
+        let mut other = after_reset(0);
+        other.load_state(&state);
+        other.write_seg(Seg::Ds, 0x6004, Width::W8, 0).unwrap();
+        assert_eq!(other.events.pending_debug, 2);
+    }
+
+    #[test]
     fn rf_holds_an_instruction_breakpoint_back_once() {
         let mut cpu = protected(0);
         cpu.rip = 0x1234;

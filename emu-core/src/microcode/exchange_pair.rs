@@ -29,14 +29,16 @@ fn finish(cpu: &mut Cpu, w: Width, expected: u128, found: u128) {
 }
 
 fn compare_exchange_8(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
-    let (expected, new) = (pair(cpu, Width::W32, slot::RDX, slot::RAX), pair(cpu, Width::W32, slot::RCX, slot::RBX));
+    let (expected, new) =
+        (pair(cpu, Width::W32, slot::RDX, slot::RAX), pair(cpu, Width::W32, slot::RCX, slot::RBX));
     let offset = cpu.effective_address(i);
     let linear = cpu.linear(i.segment(), offset, 8, true)?;
     let found = match cpu.writable_host(linear, Width::W64)? {
         Some(host) if host.cast::<u64>().is_aligned() => {
             // SAFETY: aligned, in one page of RAM that may be written.
             let cell = unsafe { AtomicU64::from_ptr(host.cast()) };
-            cell.compare_exchange(expected as u64, new as u64, Ordering::SeqCst, Ordering::SeqCst).unwrap_or_else(|found| found)
+            cell.compare_exchange(expected as u64, new as u64, Ordering::SeqCst, Ordering::SeqCst)
+                .unwrap_or_else(|found| found)
         }
         _ => {
             let _lock = i.has(flag::LOCK).then(|| cpu.memory.bus_lock());
@@ -52,7 +54,8 @@ fn compare_exchange_8(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
 }
 
 fn compare_exchange_16(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
-    let (expected, new) = (pair(cpu, Width::W64, slot::RDX, slot::RAX), pair(cpu, Width::W64, slot::RCX, slot::RBX));
+    let (expected, new) =
+        (pair(cpu, Width::W64, slot::RDX, slot::RAX), pair(cpu, Width::W64, slot::RCX, slot::RBX));
     let offset = cpu.effective_address(i);
     let linear = cpu.linear(i.segment(), offset, 16, true)?;
     if linear & 15 != 0 {
@@ -82,23 +85,29 @@ fn compare_exchange_16(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
 /// `cell` is aligned to 16 and valid for reads and writes.
 #[cfg(target_arch = "x86_64")]
 unsafe fn exchange_16(cell: *mut u128, expected: u128, new: u128) -> u128 {
-    if std::arch::is_x86_feature_detected!("cmpxchg16b") {
+    // In assembly, because the intrinsic becomes a call of a library that not every host has where it is not
+    // inlined.
+    unsafe fn native(cell: *mut u128, expected: u128, new: u128) -> u128 {
         let (low, high): (u64, u64);
-        // SAFETY: the caller's promise, and the host has the instruction. RBX cannot be an operand, so it is
-        // exchanged for the instruction and restored.
+        // SAFETY: the caller's promise; RBX, which the compiler keeps for itself, is put back.
         unsafe {
             std::arch::asm!(
-                "xchg {new_low}, rbx",
-                "lock cmpxchg16b [{cell}]",
-                "mov rbx, {new_low}",
-                cell = in(reg) cell,
-                new_low = inout(reg) new as u64 => _,
+                "xchg rsi, rbx",
+                "lock cmpxchg16b [rdi]",
+                "mov rbx, rsi",
+                in("rdi") cell,
+                inout("rsi") new as u64 => _,
                 in("rcx") (new >> 64) as u64,
                 inout("rax") expected as u64 => low,
                 inout("rdx") (expected >> 64) as u64 => high,
+                options(nostack),
             );
         }
-        return u128::from(high) << 64 | u128::from(low);
+        u128::from(high) << 64 | u128::from(low)
+    }
+    if std::arch::is_x86_feature_detected!("cmpxchg16b") {
+        // SAFETY: the caller's promise, and the host has the instruction.
+        return unsafe { native(cell, expected, new) };
     }
     // SAFETY: the caller's promise.
     unsafe { exchange_16_locked(cell, expected, new) }
@@ -133,5 +142,8 @@ unsafe fn exchange_16_locked(cell: *mut u128, expected: u128, new: u128) -> u128
 
 /// Rows of this family.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
-    vec![microcode(Mnemonic::Cmpxchg8b, compare_exchange_8), microcode(Mnemonic::Cmpxchg16b, compare_exchange_16)]
+    vec![
+        microcode(Mnemonic::Cmpxchg8b, compare_exchange_8),
+        microcode(Mnemonic::Cmpxchg16b, compare_exchange_16),
+    ]
 }

@@ -26,6 +26,8 @@ mod msr;
 pub mod port;
 #[cfg(test)]
 mod program_tests;
+#[cfg(test)]
+mod programs;
 mod protection;
 mod random;
 mod segment_load;

@@ -173,8 +173,7 @@ fn rsm(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     let [cr0, cr3, cr4, efer] =
         [at::CR0, at::CR3, at::CR4, at::EFER].map(|offset| area.read(cpu, offset, W64));
     if !is_possible(cr0, cr4, efer) {
-        cpu.events.activity = Activity::Shutdown;
-        cpu.io.shutdown(cpu.id);
+        shut_down(cpu);
         return Ok(());
     }
     for seg in Seg::ALL {
@@ -194,7 +193,6 @@ fn rsm(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     cpu.control.cr0 = Cr0::from_bits_truncate(cr0) | Cr0::ET;
     cpu.control.cr4 = Cr4::from_bits_truncate(cr4);
     cpu.control.efer = Efer::from_bits_truncate(efer);
-    cpu.control.cr3 = cr3;
     cpu.cpl = area.read(cpu, at::CPL, W8) as u8 & 3;
     let smbase = area.read(cpu, at::SMBASE, W32) as u32;
     let halted = area.read(cpu, at::AUTO_HALT, W8) & 1 != 0;
@@ -204,11 +202,18 @@ fn rsm(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     events.activity = if halted { Activity::Halted } else { Activity::Active };
     let flags = Flags::from_bits_truncate(area.read(cpu, at::RFLAGS, W64) as u32);
     cpu.set_rflags(flags);
-    super::task_switch::load_cr3(cpu, cr3);
     super::debug::breakpoints_changed(cpu);
+    if cpu.write_cr3(cr3).is_err() {
+        shut_down(cpu);
+    }
     // SMIs, NMIs and INIT that arrived meanwhile.
     cpu.signal.poll_again_if_waiting();
     Ok(())
+}
+
+fn shut_down(cpu: &mut Cpu) {
+    cpu.events.activity = Activity::Shutdown;
+    cpu.io.shutdown(cpu.id);
 }
 
 /// Whether such control registers can be: else RSM ends in a shutdown.

@@ -8,9 +8,9 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Cpu, LazyFlags, slot},
     decode::{Insn, flag},
-    microcode::port::check_io_permission,
+    microcode::port::{check_io_permission, read_port, write_port},
     mmu::{Access, Privilege},
-    semantics::{Attr, Emitter, Row, microcode_form},
+    semantics::{Emitter, Row, microcode_form},
 };
 use iced_x86::Code;
 use std::sync::atomic::Ordering;
@@ -24,6 +24,9 @@ enum Until {
     ZeroFlag,
 }
 
+/// As many iterations as can be done in bulk, at most the count given; returns how many.
+type Bulk = fn(&mut Cpu, &Insn, Width, u64) -> Result<u64, Exception>;
+
 /// One string instruction on elements of a width.
 #[derive(Clone, Copy)]
 struct Operation {
@@ -32,7 +35,7 @@ struct Operation {
     uses_destination: bool,
     until: Until,
     iterate: fn(&mut Cpu, &Insn, Width) -> Result<(), Exception>,
-    bulk: Option<fn(&mut Cpu, &Insn, Width, u64) -> Result<u64, Exception>>,
+    bulk: Option<Bulk>,
 }
 
 fn source(cpu: &Cpu, i: &Insn) -> u64 {
@@ -135,21 +138,28 @@ fn ins(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
     // Reading a port can change the device: the store must be known to succeed.
     let linear = cpu.linear(Seg::Es, destination(cpu, i), w.bytes(), true)?;
     cpu.probe_write(linear, w.bytes(), Privilege::Current)?;
-    let value = cpu.io.port_read(cpu.id, port, w.bytes() as u8);
-    cpu.write_linear(linear, w, value.into(), Privilege::Current)
+    let value = read_port(cpu, port, w);
+    cpu.write_linear(linear, w, value, Privilege::Current)
 }
 
 fn outs(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
     let port = cpu.gpr(Width::W16, slot::RDX) as u16;
     check_io_permission(cpu, port, w.bytes())?;
     let value = cpu.read_seg(i.segment(), source(cpu, i), w)?;
-    cpu.io.port_write(cpu.id, port, w.bytes() as u8, value as u32);
+    write_port(cpu, port, w, value);
     Ok(())
 }
 
 /// A stretch of elements inside one page of RAM: host address of its lowest byte, and how many elements of `w`
 /// from `offset` on, in the direction of travel, lie in it. `None` if bulk does not apply.
-fn stretch(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, asize: Width, access: Access) -> Result<Option<(*mut u8, u64, u64)>, Exception> {
+fn stretch(
+    cpu: &mut Cpu,
+    seg: Seg,
+    offset: u64,
+    w: Width,
+    asize: Width,
+    access: Access,
+) -> Result<Option<(*mut u8, u64, u64)>, Exception> {
     let flat = cpu.mode.is_flat(seg as usize) && asize >= Width::W32;
     if !flat || !cpu.mmu.watch.is_empty() || cpu.mode.checks_alignment() {
         return Ok(None);
@@ -163,7 +173,8 @@ fn stretch(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, asize: Width, access:
     let elements = if down { in_page / w.bytes() + 1 } else { (0x1000 - in_page) / w.bytes() };
     // Addresses must not wrap inside the stretch.
     let bytes = elements * w.bytes();
-    let wraps = if down { offset < bytes } else { offset.checked_add(bytes).is_none_or(|end| end > asize.mask()) };
+    let wraps =
+        if down { offset < bytes } else { offset.checked_add(bytes).is_none_or(|end| end > asize.mask()) };
     if wraps {
         return Ok(None);
     }
@@ -175,8 +186,13 @@ fn stretch(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, asize: Width, access:
 }
 
 fn movs_bulk(cpu: &mut Cpu, i: &Insn, w: Width, count: u64) -> Result<u64, Exception> {
-    let Some((from, readable, _)) = stretch(cpu, i.segment(), source(cpu, i), w, i.asize, Access::Read)? else { return Ok(0) };
-    let Some((to, writable, physical)) = stretch(cpu, Seg::Es, destination(cpu, i), w, i.asize, Access::Write)? else {
+    let Some((from, readable, _)) = stretch(cpu, i.segment(), source(cpu, i), w, i.asize, Access::Read)?
+    else {
+        return Ok(0);
+    };
+    let Some((to, writable, physical)) =
+        stretch(cpu, Seg::Es, destination(cpu, i), w, i.asize, Access::Write)?
+    else {
         return Ok(0);
     };
     let elements = count.min(readable).min(writable);
@@ -199,7 +215,9 @@ fn movs_bulk(cpu: &mut Cpu, i: &Insn, w: Width, count: u64) -> Result<u64, Excep
 }
 
 fn stos_bulk(cpu: &mut Cpu, i: &Insn, w: Width, count: u64) -> Result<u64, Exception> {
-    let Some((to, writable, physical)) = stretch(cpu, Seg::Es, destination(cpu, i), w, i.asize, Access::Write)? else {
+    let Some((to, writable, physical)) =
+        stretch(cpu, Seg::Es, destination(cpu, i), w, i.asize, Access::Write)?
+    else {
         return Ok(0);
     };
     let elements = count.min(writable);
@@ -222,20 +240,62 @@ fn stos_bulk(cpu: &mut Cpu, i: &Insn, w: Width, count: u64) -> Result<u64, Excep
     Ok(elements)
 }
 
-const MOVS: Operation =
-    Operation { width: Width::W8, uses_source: true, uses_destination: true, until: Until::Count, iterate: movs, bulk: Some(movs_bulk) };
-const STOS: Operation =
-    Operation { width: Width::W8, uses_source: false, uses_destination: true, until: Until::Count, iterate: stos, bulk: Some(stos_bulk) };
-const LODS: Operation =
-    Operation { width: Width::W8, uses_source: true, uses_destination: false, until: Until::Count, iterate: lods, bulk: None };
-const SCAS: Operation =
-    Operation { width: Width::W8, uses_source: false, uses_destination: true, until: Until::ZeroFlag, iterate: scas, bulk: None };
-const CMPS: Operation =
-    Operation { width: Width::W8, uses_source: true, uses_destination: true, until: Until::ZeroFlag, iterate: cmps, bulk: None };
-const INS: Operation =
-    Operation { width: Width::W8, uses_source: false, uses_destination: true, until: Until::Count, iterate: ins, bulk: None };
-const OUTS: Operation =
-    Operation { width: Width::W8, uses_source: true, uses_destination: false, until: Until::Count, iterate: outs, bulk: None };
+const MOVS: Operation = Operation {
+    width: Width::W8,
+    uses_source: true,
+    uses_destination: true,
+    until: Until::Count,
+    iterate: movs,
+    bulk: Some(movs_bulk),
+};
+const STOS: Operation = Operation {
+    width: Width::W8,
+    uses_source: false,
+    uses_destination: true,
+    until: Until::Count,
+    iterate: stos,
+    bulk: Some(stos_bulk),
+};
+const LODS: Operation = Operation {
+    width: Width::W8,
+    uses_source: true,
+    uses_destination: false,
+    until: Until::Count,
+    iterate: lods,
+    bulk: None,
+};
+const SCAS: Operation = Operation {
+    width: Width::W8,
+    uses_source: false,
+    uses_destination: true,
+    until: Until::ZeroFlag,
+    iterate: scas,
+    bulk: None,
+};
+const CMPS: Operation = Operation {
+    width: Width::W8,
+    uses_source: true,
+    uses_destination: true,
+    until: Until::ZeroFlag,
+    iterate: cmps,
+    bulk: None,
+};
+const INS: Operation = Operation {
+    width: Width::W8,
+    uses_source: false,
+    uses_destination: true,
+    until: Until::Count,
+    iterate: ins,
+    bulk: None,
+};
+const OUTS: Operation = Operation {
+    width: Width::W8,
+    uses_source: true,
+    uses_destination: false,
+    until: Until::Count,
+    iterate: outs,
+    bulk: None,
+};
 
 /// `OPERATIONS[K]` on elements of 1 << `W` bytes, as a routine of its own.
 fn instruction<const K: usize, const W: u8>(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
@@ -279,5 +339,5 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         (Code::Outsw_DX_m16, instruction::<6, 1>),
         (Code::Outsd_DX_m32, instruction::<6, 2>),
     ];
-    forms.into_iter().map(|(code, run)| microcode_form(code, run).with(Attr::STRING)).collect()
+    forms.into_iter().map(|(code, run)| microcode_form(code, run)).collect()
 }

@@ -14,7 +14,7 @@ use super::{
     tss, vm86,
 };
 use crate::{
-    arch::{Cr0, Cr4, Exception, Flags, Seg, Segment, Width, attr, system_type, vector},
+    arch::{Cr0, Exception, Flags, Seg, Segment, Width, attr, system_type, vector},
     cpu::Cpu,
     mmu::Privilege,
 };
@@ -241,7 +241,7 @@ fn load(cpu: &mut Cpu, image: &Image, nested: bool) -> Result<(), Exception> {
     if let Some(cr3) = image.cr3
         && cpu.control.cr0.contains(Cr0::PG)
     {
-        load_cr3(cpu, cr3);
+        cpu.write_cr3(cr3)?;
     }
     for (number, value) in image.gpr.into_iter().enumerate() {
         // A 16-bit TSS has the low halves; the high ones are undefined, and stay.
@@ -253,8 +253,8 @@ fn load(cpu: &mut Cpu, image: &Image, nested: bool) -> Result<(), Exception> {
         put(cpu, seg, if vm86 { vm86::segment(selector) } else { null_segment(selector, 0) });
     }
     cpu.cpl = if vm86 { 3 } else { rpl(image.selectors[Seg::Cs as usize]) };
-    let keep = if image.wide { Flags::empty() } else { Flags::from_bits_retain(0xFFFF_0000) };
-    let mut flags = cpu.rflags() & keep | image.flags & Flags::ALL;
+    // The upper half, which a 16-bit TSS does not have, becomes zero.
+    let mut flags = image.flags & Flags::ALL;
     flags.set(Flags::NT, nested || flags.contains(Flags::NT));
     cpu.set_rflags(flags);
     cpu.segments.ldtr = null_segment(image.ldt, 0);
@@ -278,19 +278,6 @@ fn load(cpu: &mut Cpu, image: &Image, nested: bool) -> Result<(), Exception> {
         return Err(Exception::GP0);
     }
     Ok(())
-}
-
-/// CR3 and, with PAE paging, the registers of the page-directory-pointer table.
-pub fn load_cr3(cpu: &mut Cpu, cr3: u64) {
-    let mut pdpte = cpu.control.pdpte;
-    if cpu.control.cr4.contains(Cr4::PAE) {
-        for (number, entry) in pdpte.iter_mut().enumerate() {
-            *entry = cpu.memory.read_u64(cpu.memory.gate((cr3 & 0xFFFF_FFE0) + 8 * number as u64));
-        }
-    }
-    cpu.control.cr3 = cr3;
-    cpu.control.pdpte = pdpte;
-    cpu.mmu.set_cr3(cr3, pdpte);
 }
 
 fn load_ldt(cpu: &mut Cpu, selector: u16) -> Result<(), Exception> {

@@ -5,7 +5,7 @@ use crate::{
     cpu::{Cpu, slot},
     cpu_model::CpuModel,
     decode::{Insn, Kind},
-    engine::{CpuIo, VcpuSignal},
+    engine::{CpuIo, VcpuSignal, request},
     memory::{GuestMemory, PhysicalMemory},
     microcode::{segment_load::put, vm86 as virtual_8086},
     state::TableRegister,
@@ -34,15 +34,30 @@ pub const TSS_SELECTOR: u16 = 0x48;
 /// Code segment of [`real`].
 pub const REAL_CS: u64 = 0x100;
 
-struct Machine;
+/// An OUT to this port ends [`Cpu::run`].
+pub const STOP_PORT: u8 = 0xF4;
+/// A load from here raises an NMI and gives [`KERNEL_DS`].
+pub const NMI_REGISTER: u32 = 0xFEC0_0000;
+
+struct Machine {
+    signal: Arc<VcpuSignal>,
+}
 
 impl CpuIo for Machine {
     fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
         PORT_VALUE as u32
     }
-    fn port_write(&self, _: usize, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
-        u64::MAX
+    fn port_write(&self, _: usize, port: u16, _: u8, _: u32) {
+        if port == u16::from(STOP_PORT) {
+            self.signal.raise(request::STOP);
+        }
+    }
+    fn mmio_read(&self, _: usize, address: u64, _: u8) -> u64 {
+        if address != u64::from(NMI_REGISTER) {
+            return u64::MAX;
+        }
+        self.signal.raise(request::NMI);
+        KERNEL_DS.into()
     }
     fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
     fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
@@ -63,18 +78,17 @@ impl CpuIo for Machine {
         0
     }
     fn set_ferr(&self, _: usize, _: bool) {}
-    fn shutdown(&self, _: usize) {}
+    fn shutdown(&self, _: usize) {
+        self.signal.raise(request::STOP);
+    }
 }
 
 fn blank(id: usize) -> Box<Cpu> {
-    let memory = Arc::new(PhysicalMemory::new(GuestMemory::new(1 << 20).expect("1 MiB can be reserved")));
-    Cpu::new(
-        id,
-        Arc::new(CpuModel::named("max").expect("there is such a model")),
-        memory,
-        Arc::new(VcpuSignal::default()),
-        Arc::new(Machine),
-    )
+    let ram = GuestMemory::new(1 << 20).expect("1 MiB can be reserved");
+    let memory = Arc::new(PhysicalMemory::new(ram));
+    let model = Arc::new(CpuModel::named("max").expect("there is such a model"));
+    let signal = Arc::new(VcpuSignal::default());
+    Cpu::new(id, model, memory, signal.clone(), Arc::new(Machine { signal }))
 }
 
 /// vCPU `id` after reset.
@@ -198,6 +212,11 @@ pub fn get_u64(cpu: &Cpu, address: u64) -> u64 {
 
 pub fn get_u32(cpu: &Cpu, address: u64) -> u32 {
     get_u64(cpu, address) as u32
+}
+
+/// Puts code at `address`.
+pub fn put_code(cpu: &Cpu, address: u64, code: &[u8]) {
+    cpu.memory.ram().write(address, code).expect("tests stay in RAM");
 }
 
 /// An instruction without operands.

@@ -26,7 +26,8 @@ impl Cpu {
     #[inline]
     pub fn linear(&self, seg: Seg, offset: u64, len: u64, write: bool) -> Result<u64, Exception> {
         if self.mode.is_64bit() {
-            let linear = self.regs[usize::from(crate::cpu::slot::SEGMENT_BASE) + seg as usize].wrapping_add(offset);
+            let linear =
+                self.regs[usize::from(crate::cpu::slot::SEGMENT_BASE) + seg as usize].wrapping_add(offset);
             // A part that is not canonical: the first byte, or the last after a wrap of the canonical half.
             if !self.is_canonical(linear) || !self.is_canonical(linear.wrapping_add(len.wrapping_sub(1))) {
                 return Err(if seg == Seg::Ss { Exception::SS0 } else { Exception::GP0 });
@@ -60,7 +61,11 @@ impl Cpu {
             return Err(fault);
         }
         if self.mode.is_protected() {
-            let denied = if write { code || segment.attr & attr::WRITABLE == 0 } else { code && segment.attr & attr::READABLE == 0 };
+            let denied = if write {
+                code || segment.attr & attr::WRITABLE == 0
+            } else {
+                code && segment.attr & attr::READABLE == 0
+            };
             if denied {
                 return Err(fault);
             }
@@ -111,7 +116,13 @@ impl Cpu {
     }
 
     /// Stores the low `w` bits of `value` at `linear`.
-    pub fn write_linear(&mut self, linear: u64, w: Width, value: u64, privilege: Privilege) -> Result<(), Exception> {
+    pub fn write_linear(
+        &mut self,
+        linear: u64,
+        w: Width,
+        value: u64,
+        privilege: Privilege,
+    ) -> Result<(), Exception> {
         let len = w.bytes();
         self.check_alignment(linear, len, privilege)?;
         if (linear & 0xFFF) + len > 0x1000 {
@@ -135,11 +146,17 @@ impl Cpu {
 
     /// Loads `buffer.len()` bytes (at most two pages) at `linear`, in ascending order. All of it is checked
     /// before any of it is read.
-    pub fn read_bytes(&mut self, linear: u64, buffer: &mut [u8], privilege: Privilege) -> Result<(), Exception> {
+    pub fn read_bytes(
+        &mut self,
+        linear: u64,
+        buffer: &mut [u8],
+        privilege: Privilege,
+    ) -> Result<(), Exception> {
         let split = (0x1000 - (linear & 0xFFF) as usize).min(buffer.len());
         let second = self.wrap_linear(linear.wrapping_add(split as u64), privilege);
         let first_at = self.physical(linear, Access::Read, privilege)?;
-        let second_at = if split < buffer.len() { self.physical(second, Access::Read, privilege)? } else { 0 };
+        let second_at =
+            if split < buffer.len() { self.physical(second, Access::Read, privilege)? } else { 0 };
         self.watch_access(linear, buffer.len() as u64, false);
         let (first, rest) = buffer.split_at_mut(split);
         self.read_physical_bytes(first_at, first);
@@ -152,7 +169,8 @@ impl Cpu {
         let split = (0x1000 - (linear & 0xFFF) as usize).min(bytes.len());
         let second = self.wrap_linear(linear.wrapping_add(split as u64), privilege);
         let first_at = self.physical(linear, Access::Write, privilege)?;
-        let second_at = if split < bytes.len() { self.physical(second, Access::Write, privilege)? } else { 0 };
+        let second_at =
+            if split < bytes.len() { self.physical(second, Access::Write, privilege)? } else { 0 };
         self.watch_access(linear, bytes.len() as u64, true);
         let (first, rest) = bytes.split_at(split);
         self.write_physical_bytes(first_at, first);
@@ -220,13 +238,23 @@ impl Cpu {
     }
 
     /// Stores to the memory operand of `i`, `delta` bytes further.
-    pub fn write_operand(&mut self, i: &crate::decode::Insn, w: Width, delta: u64, value: u64) -> Result<(), Exception> {
+    pub fn write_operand(
+        &mut self,
+        i: &crate::decode::Insn,
+        w: Width,
+        delta: u64,
+        value: u64,
+    ) -> Result<(), Exception> {
         let offset = self.effective_address(i).wrapping_add(delta) & i.asize.mask();
         self.write_seg(i.segment(), offset, w, value)
     }
 
     /// Loads the memory operand of `i` as bytes.
-    pub fn read_operand_bytes(&mut self, i: &crate::decode::Insn, buffer: &mut [u8]) -> Result<(), Exception> {
+    pub fn read_operand_bytes(
+        &mut self,
+        i: &crate::decode::Insn,
+        buffer: &mut [u8],
+    ) -> Result<(), Exception> {
         let offset = self.effective_address(i);
         self.read_seg_bytes(i.segment(), offset, buffer)
     }

@@ -98,7 +98,16 @@ impl Mmu {
         let mut tables = [Tlb::new(), Tlb::new(), Tlb::new()];
         let current = tables[Table::Supervisor as usize].first();
         let fetch = Box::new([FetchEntry::INVALID; FETCH_ENTRIES]);
-        Mmu { current, generation: 1, tables, fetch, context: Context::default(), watch: Vec::new(), memory, physical_bits }
+        Mmu {
+            current,
+            generation: 1,
+            tables,
+            fetch,
+            context: Context::default(),
+            watch: Vec::new(),
+            memory,
+            physical_bits,
+        }
     }
 
     /// Number of the current set of translations.
@@ -143,7 +152,8 @@ impl Mmu {
             access_override: eflags.contains(Flags::AC),
             watching: control.dr7 & 0xFF != 0,
         };
-        let comparable = Context { user: self.context.user, access_override: self.context.access_override, ..new };
+        let comparable =
+            Context { user: self.context.user, access_override: self.context.access_override, ..new };
         let translations_change = comparable != self.context;
         self.context = new;
         self.current = self.tables[self.data_table(user) as usize].first();
@@ -202,7 +212,8 @@ impl Mmu {
         any
     }
 
-    fn new_generation(&mut self) {
+    /// Makes all links between pages, and whatever is known by instruction pointer, invalid.
+    pub fn new_generation(&mut self) {
         // Zero marks links that are never valid.
         self.generation = self.generation.wrapping_add(1).max(1);
     }
@@ -218,7 +229,12 @@ impl Mmu {
         let translation = self.walk(linear, Access::Fetch, user)?;
         let physical = self.memory.gate(translation.physical);
         let page = (linear & !0xFFF) | u64::from(user);
-        self.fetch[tlb::fetch_index(linear)] = FetchEntry { page, physical: physical & !0xFFF, global: translation.global, large: translation.page_shift > 12 };
+        self.fetch[tlb::fetch_index(linear)] = FetchEntry {
+            page,
+            physical: physical & !0xFFF,
+            global: translation.global,
+            large: translation.page_shift > 12,
+        };
         Ok(physical)
     }
 
@@ -235,7 +251,10 @@ impl Mmu {
         let translation = self.walk(linear, access, user)?;
         let physical = self.memory.gate(translation.physical);
         if let Some(host) = self.memory.ram().host_ptr(physical & !0xFFF) {
-            let watched = self.watch.iter().any(|&(first, last, ..)| first >> 12 <= linear >> 12 && linear >> 12 <= last >> 12);
+            let watched = self
+                .watch
+                .iter()
+                .any(|&(first, last, ..)| first >> 12 <= linear >> 12 && linear >> 12 <= last >> 12);
             let entry = tlb::Fill {
                 linear,
                 physical,
@@ -261,7 +280,11 @@ impl Mmu {
         let mut code = code;
         code.set(PageFaultCode::WRITE, access == Access::Write);
         code.set(PageFaultCode::USER, user);
-        code.set(PageFaultCode::FETCH, access == Access::Fetch && (self.context.no_execute && self.context.paging != Paging::Legacy || self.context.smep));
+        code.set(
+            PageFaultCode::FETCH,
+            access == Access::Fetch
+                && (self.context.no_execute && self.context.paging != Paging::Legacy || self.context.smep),
+        );
         Exception::Page(code, linear)
     }
 }

@@ -105,7 +105,10 @@ impl Tlb {
     /// An empty table.
     pub fn new() -> Self {
         let entries: Vec<_> = (0..TLB_ENTRIES).map(TlbEntry::invalid).collect();
-        let entries = entries.into_boxed_slice().try_into().unwrap_or_else(|_| unreachable!("the length is TLB_ENTRIES"));
+        let entries = entries
+            .into_boxed_slice()
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("the length is TLB_ENTRIES"));
         Tlb { entries, used: [0; WORDS], global: [0; WORDS], large: false }
     }
 
@@ -185,7 +188,9 @@ impl Tlb {
                 bits &= bits - 1;
                 let entry = &self.entries[at];
                 let distance = entry.read ^ linear;
-                if entry.physical & LARGE != 0 && distance >> 22 == 0 || entry.physical & HUGE != 0 && distance >> 30 == 0 {
+                if entry.physical & LARGE != 0 && distance >> 22 == 0
+                    || entry.physical & HUGE != 0 && distance >> 30 == 0
+                {
                     self.entries[at] = TlbEntry::invalid(at);
                 }
             }

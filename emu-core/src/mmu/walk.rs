@@ -80,7 +80,8 @@ impl Mmu {
             if let Ok(leaf) = self.set_accessed(&path, access == Access::Write) {
                 let offset = linear & ((1 << path.page_shift) - 1);
                 let writable = self.check(&path, Access::Write, user).is_ok() && leaf & entry::D != 0;
-                let base = if path.wide { leaf & entry::ADDRESS } else { legacy_address(leaf, path.page_shift) };
+                let base =
+                    if path.wide { leaf & entry::ADDRESS } else { legacy_address(leaf, path.page_shift) };
                 return Ok(Translation {
                     physical: base & !((1 << path.page_shift) - 1) | offset,
                     writable_now: writable,
@@ -159,10 +160,14 @@ impl Mmu {
         let mut code = PageFaultCode::PRESENT;
         let allowed = match (access, user) {
             (Access::Fetch, true) => user_page && !path.no_execute,
-            (Access::Fetch, false) => !path.no_execute && !(user_page && context.smep),
+            (Access::Fetch, false) => !(path.no_execute || user_page && context.smep),
             (Access::Read, true) => user_page,
             (Access::Write, true) => user_page && writable,
-            (Access::Read | Access::Write, false) if user_page && context.smap && !context.access_override => false,
+            (Access::Read | Access::Write, false)
+                if user_page && context.smap && !context.access_override =>
+            {
+                false
+            }
             (Access::Read, false) => true,
             (Access::Write, false) => writable || !context.write_protect,
         };
@@ -207,7 +212,15 @@ impl Mmu {
 
 impl Path {
     fn new(wide: bool) -> Self {
-        Path { visited: [Visited::default(); 5], depth: 0, leaf: 0, page_shift: 12, rights: !0, no_execute: false, wide }
+        Path {
+            visited: [Visited::default(); 5],
+            depth: 0,
+            leaf: 0,
+            page_shift: 12,
+            rights: !0,
+            no_execute: false,
+            wide,
+        }
     }
 
     /// Follows `value`, found at `address`; fails if it is not present.

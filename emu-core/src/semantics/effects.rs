@@ -74,10 +74,20 @@ impl Effect {
 
     /// Whether the guest can see from now on that the instruction has begun.
     pub fn commits(self) -> bool {
-        use Effect::{EnterMmx, Helper, Store, Update, WriteDirection, WriteFlags, WriteGpr, WriteMmx, WriteVector};
+        use Effect::{
+            EnterMmx, Helper, Store, Update, WriteDirection, WriteFlags, WriteGpr, WriteMmx, WriteVector,
+        };
         matches!(
             self,
-            WriteGpr(..) | WriteFlags | WriteDirection | WriteVector(..) | WriteMmx(_) | EnterMmx | Store(_) | Update(_) | Helper
+            WriteGpr(..)
+                | WriteFlags
+                | WriteDirection
+                | WriteVector(..)
+                | WriteMmx(_)
+                | EnterMmx
+                | Store(_)
+                | Update(_)
+                | Helper
         )
     }
 }
@@ -122,7 +132,8 @@ impl Effects {
     fn update_of(&mut self, w: Width, change: impl Fn(&mut Self, ())) {
         let before = self.record.len();
         change(self, ());
-        self.impure = self.impure.or(self.record[before..].iter().copied().find(|e| e.commits() || e.can_fault()));
+        self.impure =
+            self.impure.or(self.record[before..].iter().copied().find(|e| e.commits() || e.can_fault()));
         self.note(Effect::Update(w.bytes()));
     }
 }
@@ -223,11 +234,23 @@ impl Memory for Effects {
         self.note(Effect::Store(w.bytes()));
         Ok(())
     }
-    fn update(&mut self, _: &Insn, _: AddressForm, w: Width, change: impl Fn(&mut Self, ())) -> Result<((), ()), Raised> {
+    fn update(
+        &mut self,
+        _: &Insn,
+        _: AddressForm,
+        w: Width,
+        change: impl Fn(&mut Self, ()),
+    ) -> Result<((), ()), Raised> {
         self.update_of(w, change);
         Ok(((), ()))
     }
-    fn update_at(&mut self, _: &Insn, w: Width, (): (), change: impl Fn(&mut Self, ())) -> Result<((), ()), Raised> {
+    fn update_at(
+        &mut self,
+        _: &Insn,
+        w: Width,
+        (): (),
+        change: impl Fn(&mut Self, ()),
+    ) -> Result<((), ()), Raised> {
         self.update_of(w, change);
         Ok(((), ()))
     }

@@ -153,9 +153,17 @@ pub trait Memory: Types + Sized {
     /// Offset of the memory operand within its segment, truncated to the address size (what LEA gives).
     fn effective_address(&mut self, i: &Insn) -> Self::Value;
     /// Loads `w` from the memory operand plus `delta` bytes.
-    fn load(&mut self, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<Self::Value, Self::Fault>;
+    fn load(&mut self, i: &Insn, form: AddressForm, w: Width, delta: u64)
+    -> Result<Self::Value, Self::Fault>;
     /// Stores to the memory operand plus `delta` bytes.
-    fn store(&mut self, i: &Insn, form: AddressForm, w: Width, delta: u64, value: Self::Value) -> Result<(), Self::Fault>;
+    fn store(
+        &mut self,
+        i: &Insn,
+        form: AddressForm,
+        w: Width,
+        delta: u64,
+        value: Self::Value,
+    ) -> Result<(), Self::Fault>;
     /// Reads, changes and writes the memory operand; atomically if the instruction is locked. `change` may run
     /// more than once and must be pure. Returns (old, new).
     fn update(
@@ -176,11 +184,23 @@ pub trait Memory: Types + Sized {
     /// Loads from `seg:offset`, offset as the mode's widest.
     fn load_at(&mut self, seg: Seg, offset: Self::Value, w: Width) -> Result<Self::Value, Self::Fault>;
     /// Stores to `seg:offset`.
-    fn store_at(&mut self, seg: Seg, offset: Self::Value, w: Width, value: Self::Value) -> Result<(), Self::Fault>;
+    fn store_at(
+        &mut self,
+        seg: Seg,
+        offset: Self::Value,
+        w: Width,
+        value: Self::Value,
+    ) -> Result<(), Self::Fault>;
     /// Loads 16 bytes from the memory operand plus `delta` bytes. Alignment is checked where the row says so.
     fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<Self::Lane, Self::Fault>;
     /// Stores 16 bytes.
-    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: Self::Lane) -> Result<(), Self::Fault>;
+    fn store_lane(
+        &mut self,
+        i: &Insn,
+        form: AddressForm,
+        delta: u64,
+        value: Self::Lane,
+    ) -> Result<(), Self::Fault>;
 }
 
 /// Control flow.
@@ -211,10 +231,21 @@ pub trait Vectors: Memory {
     /// The pure operation `O`.
     fn lane_op<O: LaneOperation>(&mut self, a: Self::Lane, b: Self::Lane, imm: u8) -> Self::Lane;
     /// The pure operation `O` on three lanes.
-    fn lane_op3<O: LaneOperation3>(&mut self, a: Self::Lane, b: Self::Lane, c: Self::Lane, imm: u8) -> Self::Lane;
+    fn lane_op3<O: LaneOperation3>(
+        &mut self,
+        a: Self::Lane,
+        b: Self::Lane,
+        c: Self::Lane,
+        imm: u8,
+    ) -> Self::Lane;
     /// The floating-point operation `O` under the guest's MXCSR, in which it sets flags. Faults with #XM (or #UD
     /// with CR4.OSXMMEXCPT clear) if an exception is not masked.
-    fn fp_op<O: FpOperation>(&mut self, a: Self::Lane, b: Self::Lane, imm: u8) -> Result<Self::Lane, Self::Fault>;
+    fn fp_op<O: FpOperation>(
+        &mut self,
+        a: Self::Lane,
+        b: Self::Lane,
+        imm: u8,
+    ) -> Result<Self::Lane, Self::Fault>;
     /// Lets a pending x87 exception be raised, as every MMX instruction does first.
     fn check_x87(&mut self) -> Result<(), Self::Fault>;
 }

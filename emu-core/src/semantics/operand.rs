@@ -74,7 +74,8 @@ impl<const W: u8, const DST: u8, const SRC: u8, const W2: u8> Form for Fixed<W, 
     fn kind(_: &Insn, k: usize) -> Kind {
         kind_of(if k == 0 { DST } else { SRC })
     }
-    const ADDRESS: AddressForm = if DST == fixed::SCALED || SRC == fixed::SCALED { AddressForm::Scaled } else { AddressForm::Base };
+    const ADDRESS: AddressForm =
+        if DST == fixed::SCALED || SRC == fixed::SCALED { AddressForm::Scaled } else { AddressForm::Base };
 }
 
 /// A semantic function as a type, so that handlers can be made from it.

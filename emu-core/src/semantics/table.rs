@@ -42,10 +42,6 @@ bitflags! {
         const SIMD_FP = 1 << 10;
         /// Always runs in the exact interpreter with RIP up to date (set for microcode rows).
         const MICROCODE = 1 << 11;
-        /// Repeats under REP or REPNE.
-        const STRING = 1 << 12;
-        /// #GP(0) in virtual-8086 mode unless IOPL = 3, or IOPL-sensitive in its own text.
-        const IOPL_VM86 = 1 << 13;
     }
 }
 
@@ -133,7 +129,8 @@ impl<E: Emitter> Table<E> {
                 by_mnemonic[mnemonic as usize] = number as u16;
             }
         }
-        let mut by_code: Vec<u16> = Code::values().map(|code| by_mnemonic[code.mnemonic() as usize]).collect();
+        let mut by_code: Vec<u16> =
+            Code::values().map(|code| by_mnemonic[code.mnemonic() as usize]).collect();
         for (number, row) in rows.iter().enumerate() {
             if let Key::Code(code) = row.key {
                 by_code[code as usize] = number as u16;

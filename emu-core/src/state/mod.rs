@@ -145,7 +145,13 @@ impl CpuState {
         for segment in &mut data {
             segment.attr |= crate::arch::attr::ACCESSED;
         }
-        let system = |kind| Segment { selector: 0, base: 0, limit: 0xFFFF, attr: crate::arch::attr::P | kind, unusable: false };
+        let system = |kind| Segment {
+            selector: 0,
+            base: 0,
+            limit: 0xFFFF,
+            attr: crate::arch::attr::P | kind,
+            unusable: false,
+        };
         let table = TableRegister { base: 0, limit: 0xFFFF };
         CpuState {
             general: General { gpr, rip: 0xFFF0, rflags: Flags::FIXED },

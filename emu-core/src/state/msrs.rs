@@ -86,6 +86,9 @@ mod tests {
         let mut msrs = Msrs::reset();
         msrs.set_firmware_memory_types(0xC000_0000, 40);
         assert_eq!((msrs.mtrr_physbase[0], msrs.mtrr_physmask[0]), (0xC000_0000, 0xFF_C000_0800));
-        assert_eq!((msrs.mtrr_fixed[1], msrs.mtrr_fixed[2], msrs.mtrr_def_type), (0x0606_0606_0606_0606, 0, 0xC06));
+        assert_eq!(
+            (msrs.mtrr_fixed[1], msrs.mtrr_fixed[2], msrs.mtrr_def_type),
+            (0x0606_0606_0606_0606, 0, 0xC06)
+        );
     }
 }

@@ -40,7 +40,18 @@ pub struct X87 {
 impl X87 {
     /// After RESET#.
     pub fn reset() -> Self {
-        X87 { r: [Extended::default(); 8], fcw: 0x40, fsw: 0, top: 0, valid: 0xFF, fop: 0, fip: 0, fcs: 0, fdp: 0, fds: 0 }
+        X87 {
+            r: [Extended::default(); 8],
+            fcw: 0x40,
+            fsw: 0,
+            top: 0,
+            valid: 0xFF,
+            fop: 0,
+            fip: 0,
+            fcs: 0,
+            fdp: 0,
+            fds: 0,
+        }
     }
 
     /// Status word as software sees it.

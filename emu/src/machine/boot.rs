@@ -95,7 +95,11 @@ fn read(option: &'static str, path: &PathBuf) -> Result<Vec<u8>, StartError> {
     fs::read(path).map_err(|source| StartError::File { option, path: path.clone(), source })
 }
 
-fn prepare_embedded(ram: &GuestMemory, layout: &MachineLayout, signature: u32) -> Result<CpuState, StartError> {
+fn prepare_embedded(
+    ram: &GuestMemory,
+    layout: &MachineLayout,
+    signature: u32,
+) -> Result<CpuState, StartError> {
     match firmware::write_tables(ram, layout) {
         // It finds its way without them.
         Ok(_) | Err(BootError::TooLittleMemory { .. }) => {}
@@ -152,7 +156,8 @@ impl StartError {
     pub fn for_user(self, config: &MachineConfig) -> RunError {
         let memory = || format!("{}M", config.memory / MIB);
         let kernel = || config.kernel.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        let option = |option, value: String, problem: &BootError| OptionError::new(option, value, problem).into();
+        let option =
+            |option, value: String, problem: &BootError| OptionError::new(option, value, problem).into();
         match self {
             StartError::File { option, path, source } => {
                 let problem = format!("cannot be read ({}); name a file that can", describe_error(&source));

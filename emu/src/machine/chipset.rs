@@ -30,8 +30,8 @@ use emu_devices::{
     i8259::{self, I8259Inputs, I8259Pair},
     mc146818::{self, Mc146818, RtcWires},
     pci::{
-        self, CONFIG_ADDRESS, CONFIG_DATA, CONFIG_PORTS_LEN, ConfigPorts, Ecam, FunctionTaken, HostBridge, LpcBridge,
-        LpcWires, PciBus, PciInterrupts, PirqWires,
+        self, CONFIG_ADDRESS, CONFIG_DATA, CONFIG_PORTS_LEN, ConfigPorts, Ecam, FunctionTaken, HostBridge,
+        LpcBridge, LpcWires, PciBus, PciInterrupts, PirqWires,
     },
     port92::{Port92, Port92Wires},
     pvpanic::Pvpanic,
@@ -164,7 +164,8 @@ impl Chipset {
         chipset.add_ports(&pm, &[(1, acpi::SMI_CMD, acpi::SMI_LEN)])?;
         chipset.relocations.move_pm(Some(acpi::PM_BASE));
         chipset.relocations.move_ecam(Some((pci::ECAM_BASE, pci::ECAM_LEN)));
-        chipset.add_ports(&pic, &[(i8259::MASTER, 0x20, 2), (i8259::SLAVE, 0xA0, 2), (i8259::ELCR, 0x4D0, 2)])?;
+        chipset
+            .add_ports(&pic, &[(i8259::MASTER, 0x20, 2), (i8259::SLAVE, 0xA0, 2), (i8259::ELCR, 0x4D0, 2)])?;
         chipset.add_ports(&ferr, &[(0, ferr::PORT, ferr::PORTS)])?;
         chipset.add_mmio(&shared(io_apic), apic::IO_APIC_BASE, apic::IO_APIC_LEN)?;
         chipset.add_hpet(parts, hpet_wires)?;

@@ -93,7 +93,7 @@ impl IrqSink for IsaInterrupts {
             }
             return;
         }
-        let (irq, bit) = (pin % SOURCE_STRIDE, 1_u8 << (pin / SOURCE_STRIDE & 7));
+        let (irq, bit) = (pin % SOURCE_STRIDE, 1_u8 << ((pin / SOURCE_STRIDE) & 7));
         self.change(irq as usize, |input| {
             input.asserted = if level { input.asserted | bit } else { input.asserted & !bit };
         });

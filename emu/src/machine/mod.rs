@@ -64,7 +64,7 @@ struct Machine {
 
 impl Machine {
     fn build(config: MachineConfig, ports: HostPorts) -> Result<Self, RunError> {
-        let model = Arc::new(cpu_model(&config.cpu)?);
+        let model = Arc::new(cpu_model(&config.cpu)?.with_cpus(config.cpus));
         let guest = Guest::of(&config);
         let memory = Arc::new(PhysicalMemory::new(guest_memory(config.memory, &model)?));
         let layout = layout::describe(&config, &model, memory.ram());

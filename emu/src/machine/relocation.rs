@@ -11,11 +11,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+/// Base and length of a window, if it is enabled.
+type Window = Option<(u64, u64)>;
+
 /// Where the blocks are and where they are to be.
 #[derive(Default)]
 struct Places {
     /// Base and length of the configuration window: on the bus now, and wanted.
-    ecam: (Option<(u64, u64)>, Option<(u64, u64)>),
+    ecam: (Window, Window),
     /// First port of the power management block.
     pm: (Option<u16>, Option<u16>),
 }

@@ -14,10 +14,12 @@ use emu_core::{
 use emu_tests::{
     corpus::{self, Mode},
     encodings::{Random, Shape, encode, instruction},
-    host::{BASE, END, FIRST, Host, SIZE, Registers, Result as Outcome},
+    host::{BASE, END, FIRST, Host, Registers, Result as Outcome, SIZE},
     interpreter::Interpreter,
 };
-use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register};
+use iced_x86::{
+    Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register,
+};
 use std::collections::BTreeMap;
 
 /// Offset of the data pages, and their size.
@@ -108,7 +110,8 @@ fn compare(bitness: u32, trials: u32, seed: u64) {
     let codes: Vec<Code> = Code::values().filter(|code| eligible(*code, &table, &bench)).collect();
     for code in codes {
         for number in 0..2 * trials {
-            let Some(trial) = Trial::new(code, bitness, number % 2 == 1, bench.next_slot(), &mut random) else {
+            let Some(trial) = Trial::new(code, bitness, number % 2 == 1, bench.next_slot(), &mut random)
+            else {
                 continue;
             };
             let (expected, memory) = bench.on_host(&mut host, &trial);
@@ -125,14 +128,22 @@ fn compare(bitness: u32, trials: u32, seed: u64) {
             count += 1;
             if !found.is_empty() {
                 let line = trial.line(&expected, &memory);
-                wrong.entry(format!("{code:?}")).or_insert_with(Vec::new).push(format!("{line}\n    {}", found.join("; ")));
+                wrong
+                    .entry(format!("{code:?}"))
+                    .or_insert_with(Vec::new)
+                    .push(format!("{line}\n    {}", found.join("; ")));
             }
         }
     }
     unknown.dedup();
     println!("{count} instructions compared; forms that this host does not have: {unknown:?}");
     assert!(count > 1000, "only {count} trials");
-    let text: Vec<String> = wrong.iter().map(|(code, lines)| format!("{code}: {} times\n  {}", lines.len(), lines[..lines.len().min(2)].join("\n  "))).collect();
+    let text: Vec<String> = wrong
+        .iter()
+        .map(|(code, lines)| {
+            format!("{code}: {} times\n  {}", lines.len(), lines[..lines.len().min(2)].join("\n  "))
+        })
+        .collect();
     assert!(wrong.is_empty(), "{} forms differ\n{}", wrong.len(), text.join("\n"));
 }
 
@@ -146,7 +157,8 @@ fn lines_for_the_corpus() {
         let mut random = Random::new(seed);
         let table = Table::<Effects>::new();
         let codes: Vec<Code> = Code::values().filter(|code| eligible(*code, &table, &bench)).collect();
-        for (code, number) in codes.into_iter().flat_map(|code| (0..trials).map(move |number| (code, number))) {
+        for (code, number) in codes.into_iter().flat_map(|code| (0..trials).map(move |number| (code, number)))
+        {
             let slot = bench.next_slot();
             if let Some(trial) = Trial::new(code, bitness, number % 2 == 1, slot, &mut random) {
                 let (expected, memory) = bench.on_host(&mut host, &trial);
@@ -159,13 +171,15 @@ fn lines_for_the_corpus() {
 fn eligible(code: Code, table: &Table<Effects>, bench: &Bench) -> bool {
     use Mnemonic as M;
     let Some(row) = table.find(code).map(|number| table.row(number)) else { return false };
-    let far = code.is_jmp_far() || code.is_jmp_far_indirect() || code.is_call_far() || code.is_call_far_indirect();
+    let far =
+        code.is_jmp_far() || code.is_jmp_far_indirect() || code.is_call_far() || code.is_call_far_indirect();
     let mnemonic = code.mnemonic();
     // Processors of different makers disagree, or the manual leaves the result open: 16-bit branches in 64-bit
     // mode, BSWAP and MOVSXD of 16 bits.
     let near = matches!(code.op_code().op_kind(0), Operand::br16_1 | Operand::br16_2 | Operand::r16_or_mem);
     let branch16 = bench.bitness == 64
-        && (near && code.flow_control() != FlowControl::Next || matches!(code, Code::Retnw | Code::Retnw_imm16));
+        && (near && code.flow_control() != FlowControl::Next
+            || matches!(code, Code::Retnw | Code::Retnw_imm16));
     let excluded = matches!(mnemonic, M::Rdsspd | M::Rdsspq | M::Pause | M::Zero_bytes | M::Serialize)
         || matches!(code, Code::Bswap_r16 | Code::Movsxd_r16_rm16)
         || branch16;
@@ -178,7 +192,16 @@ impl Trial {
         let base = random.pick(match bitness {
             16 => &[Register::BX, Register::SI, Register::DI, Register::BP],
             32 => &[Register::EBX, Register::ESI, Register::EDI, Register::EBP],
-            _ => &[Register::RBX, Register::RSI, Register::RDI, Register::R9, Register::R12, Register::R13, Register::EBP, Register::R14D],
+            _ => &[
+                Register::RBX,
+                Register::RSI,
+                Register::RDI,
+                Register::R9,
+                Register::R12,
+                Register::R13,
+                Register::EBP,
+                Register::R14D,
+            ],
         });
         let displacement = random.pick(&[0, 1, -8, 0x40, -0x200, 0x300]);
         let shape = Shape { bitness, base: in_memory.then_some(base), displacement };
@@ -196,7 +219,12 @@ impl Trial {
         }
         let origin = if bitness == 64 { BASE } else { 0 };
         let bytes = encode(&made, bitness, slot + origin).or_else(|| {
-            if made.is_jcc_short_or_near() || made.is_jmp_short() || made.is_loop() || made.is_loopcc() || made.is_jcx_short() {
+            if made.is_jcc_short_or_near()
+                || made.is_jmp_short()
+                || made.is_loop()
+                || made.is_loopcc()
+                || made.is_jcx_short()
+            {
                 let mut near = made;
                 near.set_near_branch64(slot + origin + 0x10);
                 encode(&near, bitness, slot + origin)
@@ -204,7 +232,8 @@ impl Trial {
                 None
             }
         })?;
-        let mut trial = Trial { bitness, instruction: made, bytes, before: registers(random), data: data(random) };
+        let mut trial =
+            Trial { bitness, instruction: made, bytes, before: registers(random), data: data(random) };
         trial.before.rip = slot + origin;
         trial.place(base, origin, displacement, random)?;
         Some(trial)
@@ -216,15 +245,20 @@ impl Trial {
         let made = &self.instruction;
         let gpr = &mut self.before.gpr;
         let pointer = |random: &mut Random| {
-            origin + DATA + match random.below(16) {
-                0 => 0xFF0 + random.below(16),
-                1 => 0x1FF0 + random.below(16),
-                2..4 => 0x800 + random.below(64),
-                _ => 0x800 + random.below(64) * 16,
-            }
+            origin
+                + DATA
+                + match random.below(16) {
+                    0 => 0xFF0 + random.below(16),
+                    1 => 0x1FF0 + random.below(16),
+                    2..4 => 0x800 + random.below(64),
+                    _ => 0x800 + random.below(64) * 16,
+                }
         };
         (gpr[4], gpr[5]) = (origin + DATA + 0x1400 + random.below(64) * 8, gpr[5]);
-        if matches!(made.flow_control(), FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return) {
+        if matches!(
+            made.flow_control(),
+            FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return
+        ) {
             let target = origin + TARGET;
             let stack = gpr[4];
             *gpr = [target; 16];
@@ -293,7 +327,15 @@ impl Trial {
 
     /// The trial as a line of the corpus.
     fn line(&self, expected: &Outcome, memory: &[u8]) -> String {
-        line::of_trial(self.bitness, &self.instruction, &self.bytes, &self.before, (DATA, &self.data), expected, memory)
+        line::of_trial(
+            self.bitness,
+            &self.instruction,
+            &self.bytes,
+            &self.before,
+            (DATA, &self.data),
+            expected,
+            memory,
+        )
     }
 }
 
@@ -320,7 +362,19 @@ fn registers(random: &mut Random) -> Registers {
 
 /// Four single-precision numbers of the difficult kind.
 fn floats(random: &mut Random) -> u128 {
-    let values = [0.0f32, -0.0, 1.0, -1.5, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NAN, 2147483648.0, 0.5, 3.0];
+    let values = [
+        0.0f32,
+        -0.0,
+        1.0,
+        -1.5,
+        f32::MAX,
+        f32::MIN_POSITIVE,
+        f32::INFINITY,
+        f32::NAN,
+        2147483648.0,
+        0.5,
+        3.0,
+    ];
     if random.below(2) == 0 {
         return (0..4).fold(0, |all, _| all << 32 | u128::from(random.pick(&values).to_bits()));
     }
@@ -340,14 +394,17 @@ fn differences(trial: &Trial, expected: (&Outcome, &[u8]), found: (&Outcome, &[u
             all.push(format!("{name} is {is:x}, not {want:x}"));
         }
     };
-    let number = |e: Option<corpus::Exception>| e.map_or(0, |e| 1 << 32 | u128::from(e.vector) << 16 | u128::from(e.error_code.unwrap_or(0)));
+    let number = |e: Option<corpus::Exception>| {
+        e.map_or(0, |e| 1 << 32 | u128::from(e.vector) << 16 | u128::from(e.error_code.unwrap_or(0)))
+    };
     check("exception", number(expected.0.exception), number(found.0.exception));
     check("cr2", expected.0.cr2.into(), found.0.cr2.into());
     for (k, name) in line::GENERAL.iter().enumerate() {
         check(name, want.gpr[k].into(), is.gpr[k].into());
     }
     check("rip", want.rip.into(), is.rip.into());
-    let defined = (Flags::ARITHMETIC | Flags::DF).bits() as u64 & !line::undefined_flags(&trial.instruction, &trial.before);
+    let defined = (Flags::ARITHMETIC | Flags::DF).bits() as u64
+        & !line::undefined_flags(&trial.instruction, &trial.before);
     check("rflags", (want.rflags & defined).into(), (is.rflags & defined).into());
     for k in 0..16 {
         check(&format!("xmm{k}"), want.xmm[k], is.xmm[k]);
@@ -448,7 +505,9 @@ impl Bench {
             Err(Exception::Page(code, address)) => {
                 (Some(corpus::Exception { vector: 14, error_code: Some(code.bits() as u16) }), address)
             }
-            Err(Exception::Code(vector, code)) => (Some(corpus::Exception { vector, error_code: Some(code as u16) }), 0),
+            Err(Exception::Code(vector, code)) => {
+                (Some(corpus::Exception { vector, error_code: Some(code as u16) }), 0)
+            }
             Err(Exception::Plain(vector)) => (Some(corpus::Exception { vector, error_code: None }), 0),
             Err(other) => panic!("{other:?} from {:?}", trial.instruction.code()),
         };

@@ -23,7 +23,8 @@ fn recorded(table: &Table<Effects>, code: Code) -> Vec<(Insn, Effects)> {
     let mut all = Vec::new();
     for (bitness, base) in [(64, Register::RBX), (32, Register::EBX), (16, Register::BX)] {
         for base in [None, Some(base)] {
-            let Some(made) = instruction(code, Shape { bitness, base, displacement: 0x10 }, &mut random) else {
+            let Some(made) = instruction(code, Shape { bitness, base, displacement: 0x10 }, &mut random)
+            else {
                 continue;
             };
             let Some(bytes) = encode(&made, bitness, 0x1000) else { continue };

@@ -1,13 +1,17 @@
 //! What has been executed, written as lines of the corpus.
 
 use emu_core::arch::Flags;
-use emu_tests::{corpus::Flag, host::{BASE, Registers, Result as Outcome}};
+use emu_tests::{
+    corpus::Flag,
+    host::{BASE, Registers, Result as Outcome},
+};
 use iced_x86::{FastFormatter, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register, RflagsBits};
 use std::fmt::Write;
 
 /// Names of the general-purpose registers.
 pub const GENERAL: [&str; 16] = [
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
 ];
 
 /// Flags that the manual leaves undefined after `i`.
@@ -72,7 +76,8 @@ pub fn of_trial(
         32 => "c32/3",
         _ => "64/3",
     };
-    let hex = |bytes: &[u8], gap: &str| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(gap);
+    let hex =
+        |bytes: &[u8], gap: &str| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(gap);
     let mut line = format!("{mode} | {} | {} |", hex(code, " "), text_of(i));
     let used = used_registers(i);
     let moves = i.flow_control() != iced_x86::FlowControl::Next;
@@ -91,7 +96,9 @@ pub fn of_trial(
         }
     }
     let undefined = undefined_flags(i, before);
-    for (_, name, bit) in Flag::ALL.iter().filter(|(flag, ..)| !matches!(flag, Flag::Tf | Flag::If | Flag::Rf)) {
+    for (_, name, bit) in
+        Flag::ALL.iter().filter(|(flag, ..)| !matches!(flag, Flag::Tf | Flag::If | Flag::Rf))
+    {
         let (was, is) = (before.rflags >> bit & 1, after.rflags >> bit & 1);
         if was != 0 {
             let _ = write!(words.0, " {name}");
@@ -148,7 +155,9 @@ pub fn of_trial(
 fn used_registers(i: &Instruction) -> u32 {
     let mut factory = InstructionInfoFactory::new();
     let used = factory.info(i).used_registers();
-    used.iter().filter(|u| u.register().is_gpr()).fold(0, |all, u| all | 1 << u.register().full_register().number())
+    used.iter()
+        .filter(|u| u.register().is_gpr())
+        .fold(0, |all, u| all | 1 << u.register().full_register().number())
 }
 
 fn vector_used(i: &Instruction, k: usize) -> bool {
@@ -168,9 +177,17 @@ fn operands(i: &Instruction, before: &Registers, start: u64, len: usize) -> Vec<
         let address = used.virtual_address(0, |register, _, _| {
             let value = before.gpr.get(register.full_register().number()).copied().unwrap_or(0);
             let bits = 8 * register.size();
-            Some(if register.is_segment_register() { 0 } else if bits < 64 { value & ((1 << bits) - 1) } else { value })
+            Some(if register.is_segment_register() {
+                0
+            } else if bits < 64 {
+                value & ((1 << bits) - 1)
+            } else {
+                value
+            })
         });
-        let Some(at) = address.and_then(|address| address.checked_sub(start)).map(|at| at as usize) else { continue };
+        let Some(at) = address.and_then(|address| address.checked_sub(start)).map(|at| at as usize) else {
+            continue;
+        };
         let size = used.memory_size().size().max(1);
         let repeated = i.has_rep_prefix() || i.has_repne_prefix();
         let size = if repeated { size * before.gpr[1].clamp(1, 12) as usize } else { size };

@@ -14,8 +14,9 @@ use crate::{
     cpu::{Cpu, Mode},
     decode::{Handler, Insn, Kind},
     lane::{
-        FpOperation, FpResult, LaneOperation, LaneOperation3,
+        FpOperation, FpResult, Lane, LaneOperation, LaneOperation3, bits,
         fp::mxcsr::{CONTROL, DEFAULT, guarded},
+        lane,
     },
     semantics::{
         Attr, Emitter, Semantics, Step, Vectors, fixed,
@@ -28,31 +29,31 @@ use std::{marker::PhantomData, sync::LazyLock};
 
 impl<P: Path> Vectors for Interp<P> {
     #[inline(always)]
-    fn lane_from(&mut self, low: u64, high: u64) -> u128 {
-        u128::from(high) << 64 | u128::from(low)
+    fn lane_from(&mut self, low: u64, high: u64) -> Lane {
+        lane(u128::from(high) << 64 | u128::from(low))
     }
     #[inline(always)]
-    fn lane_low(&mut self, a: u128) -> u64 {
-        a as u64
+    fn lane_low(&mut self, a: Lane) -> u64 {
+        bits(a) as u64
     }
     #[inline(always)]
-    fn lane_high(&mut self, a: u128) -> u64 {
-        (a >> 64) as u64
+    fn lane_high(&mut self, a: Lane) -> u64 {
+        (bits(a) >> 64) as u64
     }
     #[inline(always)]
-    fn lane_op<O: LaneOperation>(&mut self, a: u128, b: u128, imm: u8) -> u128 {
-        O::apply(a, b, imm)
+    fn lane_op<O: LaneOperation>(&mut self, a: Lane, b: Lane, imm: u8) -> Lane {
+        lane(O::apply(bits(a), bits(b), imm))
     }
     #[inline(always)]
-    fn lane_op3<O: LaneOperation3>(&mut self, a: u128, b: u128, c: u128, imm: u8) -> u128 {
-        O::apply(a, b, c, imm)
+    fn lane_op3<O: LaneOperation3>(&mut self, a: Lane, b: Lane, c: Lane, imm: u8) -> Lane {
+        lane(O::apply(bits(a), bits(b), bits(c), imm))
     }
     #[inline(always)]
-    fn fp_op<O: FpOperation>(&mut self, a: u128, b: u128, imm: u8) -> Result<u128, P::Fault> {
+    fn fp_op<O: FpOperation>(&mut self, a: Lane, b: Lane, imm: u8) -> Result<Lane, P::Fault> {
         if self.cpu.simd.mxcsr & CONTROL == DEFAULT {
-            return Ok(O::apply(a, b, imm));
+            return Ok(lane(O::apply(bits(a), bits(b), imm)));
         }
-        under_guest_control(self.cpu, O::RESULT, (a, b, imm), O::apply).map_err(P::fault)
+        P::fp_op::<O>(self.cpu, bits(a), bits(b), imm).map(lane)
     }
     #[inline(always)]
     fn check_x87(&mut self) -> Result<(), P::Fault> {
@@ -61,8 +62,7 @@ impl<P: Path> Vectors for Interp<P> {
 }
 
 /// An operation under a control word of the guest's that is not the default. SDM vol. 1, 11.5.3 and 11.5.4.
-#[inline(never)]
-fn under_guest_control(
+pub(super) fn under_guest_control(
     cpu: &mut Cpu,
     kind: FpResult,
     operands: (u128, u128, u8),
@@ -119,6 +119,3 @@ pub fn handler(instruction: &Instruction, i: &Insn, mode: Mode) -> Option<Handle
         _ => Some(handlers.scaled),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -29,8 +29,8 @@ macro_rules! host_flags {
         let flags: u16;
         // SAFETY: an SSE2 instruction on registers; LAHF moves the flags to AH.
         unsafe {
-            std::arch::asm!(concat!($instruction, " {a}, {b}"), "lahf", a = in(xmm_reg) super::register::v($a),
-                b = in(xmm_reg) super::register::v($b), out("ax") flags, options(nomem, nostack));
+            std::arch::asm!(concat!($instruction, " {a}, {b}"), "lahf", a = in(xmm_reg) crate::lane::lane($a),
+                b = in(xmm_reg) crate::lane::lane($b), out("ax") flags, options(nomem, nostack));
         }
         u128::from(flags >> 8 & 0x45)
     }};

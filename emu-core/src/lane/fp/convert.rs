@@ -12,7 +12,7 @@ macro_rules! to_integer {
         // SAFETY: an SSE2 instruction on registers.
         unsafe {
             std::arch::asm!(concat!($instruction, " {r:", $modifier, "}, {b}"), r = lateout(reg) r,
-                b = in(xmm_reg) super::register::v($b), options(nomem, nostack));
+                b = in(xmm_reg) crate::lane::lane($b), options(nomem, nostack));
         }
         u128::from(r)
     }};
@@ -22,13 +22,13 @@ macro_rules! to_integer {
 #[cfg(target_arch = "x86_64")]
 macro_rules! from_integer {
     ($instruction:literal, $modifier:literal, $t:ty, $a:expr, $b:expr) => {{
-        let mut a = super::register::v($a);
+        let mut a = crate::lane::lane($a);
         // SAFETY: an SSE2 instruction on registers.
         unsafe {
             std::arch::asm!(concat!($instruction, " {a}, {b:", $modifier, "}"), a = inout(xmm_reg) a,
                 b = in(reg) $b as $t, options(nomem, nostack));
         }
-        super::register::lane(a)
+        crate::lane::bits(a)
     }};
 }
 

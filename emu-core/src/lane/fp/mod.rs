@@ -1,7 +1,7 @@
 //! SSE floating point. On x86 hosts every operation is the host's own instruction, so that results, NaNs and
 //! flags are right by construction; [`mxcsr`] brings the guest's control word to it.
 //!
-//! Elsewhere [`portable`] does it in Rust: rounding to nearest whatever MXCSR says, and without flags.
+//! Elsewhere `portable` does it in Rust: rounding to nearest whatever MXCSR says, and without flags.
 
 mod compare;
 mod compute;
@@ -15,24 +15,6 @@ pub use compute::*;
 pub use convert::*;
 pub use round::{Roundpd, Roundps, Roundsd, Roundss};
 
-/// A lane as an operand of an instruction of the host, and back.
-#[cfg(target_arch = "x86_64")]
-mod register {
-    use std::{arch::x86_64::__m128i, mem::transmute};
-
-    #[inline(always)]
-    pub fn v(a: u128) -> __m128i {
-        // SAFETY: both are 16 bytes without invalid values.
-        unsafe { transmute::<u128, __m128i>(a) }
-    }
-
-    #[inline(always)]
-    pub fn lane(a: __m128i) -> u128 {
-        // SAFETY: as above.
-        unsafe { transmute::<__m128i, u128>(a) }
-    }
-}
-
 /// `$instruction a, b` on the host: `a` is read too.
 ///
 /// Written as assembly because the compiler may fold, move or drop floating-point arithmetic that it knows,
@@ -41,13 +23,13 @@ mod register {
 #[cfg(target_arch = "x86_64")]
 macro_rules! host_binary {
     ($instruction:expr, $a:expr, $b:expr) => {{
-        let mut a = $crate::lane::fp::register::v($a);
+        let mut a = $crate::lane::lane($a);
         // SAFETY: an SSE2 instruction on registers; changes no more than its operand and MXCSR's flags.
         unsafe {
             std::arch::asm!(concat!($instruction, " {a}, {b}"), a = inout(xmm_reg) a,
-                b = in(xmm_reg) $crate::lane::fp::register::v($b), options(nomem, nostack));
+                b = in(xmm_reg) $crate::lane::lane($b), options(nomem, nostack));
         }
-        $crate::lane::fp::register::lane(a)
+        $crate::lane::bits(a)
     }};
 }
 #[cfg(target_arch = "x86_64")]
@@ -61,9 +43,9 @@ macro_rules! host_unary {
         // SAFETY: an SSE2 instruction on registers; changes no more than its operand and MXCSR's flags.
         unsafe {
             std::arch::asm!(concat!($instruction, " {r}, {b}"), r = lateout(xmm_reg) r,
-                b = in(xmm_reg) $crate::lane::fp::register::v($b), options(nomem, nostack));
+                b = in(xmm_reg) $crate::lane::lane($b), options(nomem, nostack));
         }
-        $crate::lane::fp::register::lane(r)
+        $crate::lane::bits(r)
     }};
 }
 #[cfg(target_arch = "x86_64")]

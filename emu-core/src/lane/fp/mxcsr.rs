@@ -75,7 +75,12 @@ pub struct Outcome {
 /// Does `apply` under the guest's `mxcsr`. With unmasked exceptions too it runs masked, and the flags tell what
 /// would have been raised.
 #[inline(never)]
-pub fn guarded(mxcsr: u32, kind: FpResult, operands: (u128, u128, u8), apply: fn(u128, u128, u8) -> u128) -> Outcome {
+pub fn guarded(
+    mxcsr: u32,
+    kind: FpResult,
+    operands: (u128, u128, u8),
+    apply: fn(u128, u128, u8) -> u128,
+) -> Outcome {
     // Flushing to zero is the masked response to underflow; with underflow unmasked it does not happen.
     let flush = if mxcsr & MASKED_UNDERFLOW != 0 { FTZ } else { 0 };
     let saved = host();

@@ -123,7 +123,9 @@ pub fn compare_singles(a: u128, b: u128, imm: u8) -> u128 {
 
 /// CMPPD.
 pub fn compare_doubles(a: u128, b: u128, imm: u8) -> u128 {
-    let one = |x: u64, y: u64| if holds(f64::from_bits(x).partial_cmp(&f64::from_bits(y)), imm) { u64::MAX } else { 0 };
+    let one = |x: u64, y: u64| {
+        if holds(f64::from_bits(x).partial_cmp(&f64::from_bits(y)), imm) { u64::MAX } else { 0 }
+    };
     pair(one(a as u64, b as u64), one((a >> 64) as u64, (b >> 64) as u64))
 }
 
@@ -162,7 +164,11 @@ pub fn to_i32(x: f64) -> u32 {
 
 /// Truncated to 64 bits, or the integer indefinite.
 pub fn to_i64(x: f64) -> u64 {
-    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x) { x as i64 as u64 } else { 1 << 63 }
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x) {
+        x as i64 as u64
+    } else {
+        1 << 63
+    }
 }
 
 /// Two doubles, each rounded by `round`, to 32-bit integers; zeros above.

@@ -4,6 +4,8 @@
 use super::fp_operations;
 #[cfg(target_arch = "x86_64")]
 use super::{host_binary, mxcsr};
+#[cfg(target_arch = "x86_64")]
+use crate::lane::host;
 
 /// The immediate is part of the instruction.
 #[cfg(target_arch = "x86_64")]
@@ -11,13 +13,13 @@ macro_rules! by_immediate {
     ($instruction:literal, $a:expr, $b:expr, $imm:expr, [$($n:literal)*]) => {
         match $imm & 15 {
             $($n => {
-                let mut a = super::register::v($a);
+                let mut a = crate::lane::lane($a);
                 // SAFETY: the caller has seen that the host has SSE4.1.
                 unsafe {
                     std::arch::asm!(concat!($instruction, " {a}, {b}, ", $n), a = inout(xmm_reg) a,
-                        b = in(xmm_reg) super::register::v($b), options(nomem, nostack));
+                        b = in(xmm_reg) crate::lane::lane($b), options(nomem, nostack));
                 }
-                super::register::lane(a)
+                crate::lane::bits(a)
             })*
             _ => unreachable!("four bits"),
         }
@@ -27,10 +29,10 @@ macro_rules! by_immediate {
 #[cfg(target_arch = "x86_64")]
 macro_rules! on_host {
     ($instruction:literal, $a:expr, $b:expr, $imm:expr, $soft:ident) => {
-        if std::arch::is_x86_feature_detected!("sse4.1") {
+        if host::has_sse4_1() {
             by_immediate!($instruction, $a, $b, $imm, [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15])
         } else {
-            with_flags($soft($a, $b, mode(mxcsr::host(), $imm)), $imm)
+            in_software($a, $b, $imm, $soft)
         }
     };
 }
@@ -48,7 +50,7 @@ const INEXACT: u32 = 1 << 5;
 
 /// How to round: the mode (0 nearest, 1 down, 2 up, 3 to zero), and whether denormals are zeros.
 #[derive(Clone, Copy)]
-struct How {
+pub(super) struct How {
     mode: u32,
     denormals_are_zeros: bool,
 }
@@ -58,9 +60,12 @@ fn mode(mxcsr: u32, imm: u8) -> How {
     How { mode, denormals_are_zeros: mxcsr & 1 << 6 != 0 }
 }
 
-/// Leaves the flags of a result in the host's MXCSR.
+/// The portable text, which then leaves its flags in the host's MXCSR.
 #[cfg(target_arch = "x86_64")]
-fn with_flags((result, flags): (u128, u32), imm: u8) -> u128 {
+#[cold]
+#[inline(never)]
+pub(super) fn in_software(a: u128, b: u128, imm: u8, soft: fn(u128, u128, How) -> (u128, u32)) -> u128 {
+    let (result, flags) = soft(a, b, mode(mxcsr::host(), imm));
     let flags = if imm & 8 != 0 { flags & !INEXACT } else { flags };
     // A signalling NaN, and a quotient that does not end, raise them.
     if flags & INVALID != 0 {
@@ -118,14 +123,14 @@ fn one32(x: u32, how: How) -> (u32, u32) {
     (r as u32, flags)
 }
 
-fn singles(_: u128, b: u128, how: How) -> (u128, u32) {
+pub(super) fn singles(_: u128, b: u128, how: How) -> (u128, u32) {
     (0..4).fold((0, 0), |(lane, flags), k| {
         let (r, raised) = one32((b >> (32 * k)) as u32, how);
         (lane | u128::from(r) << (32 * k), flags | raised)
     })
 }
 
-fn doubles(_: u128, b: u128, how: How) -> (u128, u32) {
+pub(super) fn doubles(_: u128, b: u128, how: How) -> (u128, u32) {
     let (low, first) = round(b as u64, 52, 11, how);
     let (high, second) = round((b >> 64) as u64, 52, 11, how);
     (u128::from(high) << 64 | u128::from(low), first | second)

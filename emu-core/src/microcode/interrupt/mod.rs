@@ -97,6 +97,10 @@ impl Event {
 /// Delivers `exception`. RIP is that of the faulting instruction, or for a trap of the next one.
 /// [`Exception::Restart`] is none, and ignored.
 pub fn deliver_exception(cpu: &mut Cpu, exception: Exception) {
+    if !matches!(exception, Exception::Debug(_) | Exception::Restart) {
+        // What a faulting instruction hit before it faulted, it hits again.
+        cpu.events.pending_debug = 0;
+    }
     let mut current = exception;
     loop {
         note_cause(cpu, current);

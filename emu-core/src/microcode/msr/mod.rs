@@ -265,7 +265,9 @@ impl Cpu {
 
     /// IBRS, STIBP and SSBD, as offered.
     fn spec_ctrl_mask(&self) -> u64 {
-        1 | u64::from(self.model.has(Feature::Stibp)) << 1 | u64::from(self.model.has(Feature::Ssbd)) << 2
+        // IBRS, STIBP, SSBD, BHI_DIS_S.
+        let bit = |feature, n: u32| u64::from(self.model.has(feature)) << n;
+        1 | bit(Feature::Stibp, 1) | bit(Feature::Ssbd, 2) | bit(Feature::BhiCtrl, 10)
     }
 
     /// IA32_MISC_ENABLE's read-only bit that MONITOR is enabled.

@@ -11,12 +11,7 @@ use super::{
     stack::summarize,
     transfer::{extended_bytes, extended_from},
 };
-use crate::{
-    arch::Exception,
-    cpu::Cpu,
-    decode::Insn,
-    state::X87,
-};
+use crate::{arch::Exception, cpu::Cpu, decode::Insn, state::X87};
 
 type Done = Result<(), Exception>;
 
@@ -111,7 +106,11 @@ impl X87 {
 /// Bits of each item of the 32-bit layouts that are reserved and read as ones.
 const fn reserved(layout: Layout) -> [u32; 7] {
     const UPPER: u32 = 0xFFFF_0000;
-    if layout.protected { [UPPER, UPPER, UPPER, 0, 0, 0, UPPER] } else { [UPPER, UPPER, UPPER, UPPER, 0, UPPER, 0] }
+    if layout.protected {
+        [UPPER, UPPER, UPPER, 0, 0, 0, UPPER]
+    } else {
+        [UPPER, UPPER, UPPER, UPPER, 0, UPPER, 0]
+    }
 }
 
 fn write_items(x87: &X87, layout: Layout, bytes: &mut [u8]) {

@@ -21,7 +21,8 @@ fn finish(cpu: &mut Cpu, i: &Insn, d: u8, outcome: Outcome, conditions: u16) -> 
         cpu.x87.set_st(d, outcome.value);
     }
     let meaningless = !completed || classify(outcome.value).is_nan_like();
-    let (changed, new) = if meaningless { (conditions & C2, 0) } else { (conditions, outcome.status & conditions) };
+    let (changed, new) =
+        if meaningless { (conditions & C2, 0) } else { (conditions, outcome.status & conditions) };
     cpu.x87.fsw = cpu.x87.fsw & !changed | new;
     completed
 }
@@ -69,7 +70,11 @@ fn popping(cpu: &mut Cpu, i: &Insn, f: OfTwo) -> Done {
 }
 
 /// Replaces ST(0) and pushes a second result.
-fn pushing(cpu: &mut Cpu, i: &Insn, f: fn(Extended, ControlWord) -> (Extended, Option<Extended>, u16)) -> Done {
+fn pushing(
+    cpu: &mut Cpu,
+    i: &Insn,
+    f: fn(Extended, ControlWord) -> (Extended, Option<Extended>, u16),
+) -> Done {
     note(cpu, i);
     let fault = if cpu.x87.is_empty(0) {
         UNDERFLOW
@@ -78,11 +83,8 @@ fn pushing(cpu: &mut Cpu, i: &Insn, f: fn(Extended, ControlWord) -> (Extended, O
     } else {
         0
     };
-    let (value, pushed, status) = if fault != 0 {
-        (INDEFINITE, Some(INDEFINITE), fault)
-    } else {
-        f(cpu.x87.st(0), cpu.x87.control())
-    };
+    let (value, pushed, status) =
+        if fault != 0 { (INDEFINITE, Some(INDEFINITE), fault) } else { f(cpu.x87.st(0), cpu.x87.control()) };
     if finish(cpu, i, 0, Outcome { value, status }, C2)
         && let Some(pushed) = pushed
     {

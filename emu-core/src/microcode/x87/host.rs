@@ -37,17 +37,17 @@ fn forget_flags(sticky: u16) {
 macro_rules! masked {
     ($name:ident, [$($load:literal),*], $code:literal, [$($drop:literal),*]) => {
         #[inline]
-        fn $name(a: &Extended, b: &Extended, cw: u16, sticky: u16) -> Outcome {
+        fn $name(a: *const Extended, b: *const Extended, value: &mut Extended, cw: u16, sticky: u16) -> u16 {
             forget_flags(sticky);
-            let mut value = Extended::default();
             let status: u16;
             if cw == ABI_CONTROL {
-                // SAFETY: `a`, `b` and `value` are 10 readable or writable bytes and more; the stack is empty
-                // before and after; all exceptions are masked, so nothing traps.
+                // SAFETY: `a` and `b` point to values (the callers here see to it; `value` may be one of them, and
+                // is written last); the stack is empty before and after; all exceptions are masked, so nothing
+                // traps.
                 unsafe {
                     asm!($($load,)* $code, "fnstsw ax", "fstp tbyte ptr [{r}]", $($drop,)*
                         "/* {a} {b} */",
-                        a = in(reg) a, b = in(reg) b, r = in(reg) &raw mut value, out("ax") status,
+                        a = in(reg) a, b = in(reg) b, r = in(reg) &raw mut *value, out("ax") status,
                         out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
                         out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
                         options(nostack));
@@ -57,14 +57,14 @@ macro_rules! masked {
                 unsafe {
                     asm!("fldcw [{cw}]", $($load,)* $code, "fnstsw ax", "fstp tbyte ptr [{r}]", $($drop,)*
                         "fldcw [{abi}]", "/* {a} {b} */",
-                        a = in(reg) a, b = in(reg) b, r = in(reg) &raw mut value, out("ax") status,
+                        a = in(reg) a, b = in(reg) b, r = in(reg) &raw mut *value, out("ax") status,
                         cw = in(reg) &raw const cw, abi = in(reg) &raw const ABI_CONTROL,
                         out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
                         out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
                         options(nostack));
                 }
             }
-            Outcome { value, status }
+            status
         }
     };
 }
@@ -148,14 +148,22 @@ saved!(prem1_saved, ["fld tbyte ptr [{b}]", "fld tbyte ptr [{a}]"], "fprem1");
 saved!(ptan_saved, ["fld tbyte ptr [{a}]"], "fptan");
 saved!(sincos_saved, ["fld tbyte ptr [{a}]"], "fsincos");
 
-type Masked = fn(&Extended, &Extended, u16, u16) -> Outcome;
+type Masked = fn(*const Extended, *const Extended, &mut Extended, u16, u16) -> u16;
 type Saved = fn(&Extended, &Extended, u16) -> Image;
 
 #[inline(always)]
-fn run(masked: Masked, saved: Saved, operands: (Extended, Extended), cw: ControlWord, sticky: u16) -> Outcome {
+fn run(
+    masked: Masked,
+    saved: Saved,
+    operands: (Extended, Extended),
+    cw: ControlWord,
+    sticky: u16,
+) -> Outcome {
     let (a, b) = operands;
     if cw.all_masked() {
-        return masked(&a, &b, effective(cw), sticky);
+        let mut value = Extended::default();
+        let status = masked(&raw const a, &raw const b, &mut value, effective(cw), sticky);
+        return Outcome { value, status };
     }
     let image = saved(&a, &b, effective(cw));
     // Only an unmasked invalid operand of an operation that pops could leave ST(0) empty, and none does.
@@ -181,6 +189,37 @@ pub fn mul(a: Extended, b: Extended, cw: ControlWord, sticky: u16) -> Outcome {
 #[inline]
 pub fn div(a: Extended, b: Extended, cw: ControlWord, sticky: u16) -> Outcome {
     run(div_masked, div_saved, (a, b), cw, sticky)
+}
+/// `a = a + b` with all exceptions masked; the status. Where the value is in memory already: a copy between the
+/// store and the next load of ten bytes costs more than the operation.
+#[inline]
+pub fn add_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, sticky: u16) -> u16 {
+    add_masked(&raw const *a, b, a, effective(cw), sticky)
+}
+/// `a = a - b`, as [`add_in_place`].
+#[inline]
+pub fn sub_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, sticky: u16) -> u16 {
+    sub_masked(&raw const *a, b, a, effective(cw), sticky)
+}
+/// `a = b - a`, as [`add_in_place`].
+#[inline]
+pub fn subr_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, sticky: u16) -> u16 {
+    sub_masked(b, &raw const *a, a, effective(cw), sticky)
+}
+/// `a = a * b`, as [`add_in_place`].
+#[inline]
+pub fn mul_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, sticky: u16) -> u16 {
+    mul_masked(&raw const *a, b, a, effective(cw), sticky)
+}
+/// `a = a / b`, as [`add_in_place`].
+#[inline]
+pub fn div_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, sticky: u16) -> u16 {
+    div_masked(&raw const *a, b, a, effective(cw), sticky)
+}
+/// `a = b / a`, as [`add_in_place`].
+#[inline]
+pub fn divr_in_place(a: &mut Extended, b: &Extended, cw: ControlWord, sticky: u16) -> u16 {
+    div_masked(b, &raw const *a, a, effective(cw), sticky)
 }
 /// Square root.
 pub fn sqrt(a: Extended, cw: ControlWord, sticky: u16) -> Outcome {

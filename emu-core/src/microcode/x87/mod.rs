@@ -2,11 +2,11 @@
 //! ch. 8.
 //!
 //! Three layers. [`soft`] is numbers alone: classes, rounding, conversions, the basic operations in integers.
-//! The *unit* does arithmetic: on x86-64 hosts [`host`], which runs it on the host's own x87 (exact, the
-//! transcendentals included), elsewhere [`portable`]. Above them the instructions: stack, tags, exceptions and
-//! their reporting ([`stack`]), memory images ([`environment`]).
+//! The *unit* does arithmetic: on x86-64 hosts `host`, which runs it on the host's own x87 (exact, the
+//! transcendentals included), elsewhere `portable`. Above them the instructions: stack, tags, exceptions and
+//! their reporting (`stack`), memory images (`environment`).
 //!
-//! The life of FADD ST(0), ST(1): [`stack::check_pending`] has been called for the row; the instruction is
+//! The life of FADD ST(0), ST(1): [`check_pending`] has been called for the row; the instruction is
 //! noted for FIP; empty registers answer with a stack fault; the unit computes value and status; `report`
 //! merges the status, and if nothing unmasked forbids it the value is written.
 //!

@@ -114,15 +114,26 @@ fn compares(code: Code) -> bool {
     };
     matches!(
         code.mnemonic(),
-        Fcom | Fcomi | Fcomip | Fcomp | Fcompp | Ficom | Ficomp | Ftst | Fucom | Fucomi | Fucomip | Fucomp | Fucompp
+        Fcom | Fcomi
+            | Fcomip
+            | Fcomp
+            | Fcompp
+            | Ficom
+            | Ficomp
+            | Ftst
+            | Fucom
+            | Fucomi
+            | Fucomip
+            | Fucomp
+            | Fucompp
     )
 }
 
 /// Condition codes that the manual defines after the instruction, and processors agree on.
 fn defined(code: Code, invalid: bool) -> u16 {
     use Mnemonic::{
-        Fcom, Fcomi, Fcomip, Fcomp, Fcompp, Fcos, Ffree, Ffreep, Ficom, Ficomp, Fnclex, Fprem, Fprem1, Fptan, Fsin,
-        Fsincos, Ftst, Fucom, Fucomi, Fucomip, Fucomp, Fucompp, Fxam,
+        Fcom, Fcomi, Fcomip, Fcomp, Fcompp, Fcos, Ffree, Ffreep, Ficom, Ficomp, Fnclex, Fprem, Fprem1, Fptan,
+        Fsin, Fsincos, Ftst, Fucom, Fucomi, Fucomip, Fucomp, Fucompp, Fxam,
     };
     match code.mnemonic() {
         Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ficom | Ficomp | Ftst | Fxam => CONDITIONS,
@@ -140,7 +151,11 @@ fn random_state(operands: &mut Operands) -> X87 {
     // Flags that are masked only: the instruction must be able to begin.
     x87.fsw = operands.bits() as u16 & (x87.fcw & 0x3F | 0x40 | C0 | C1 | C2 | C3);
     x87.top = operands.bits() as u8 & 7;
-    x87.valid = if operands.bits() % 4 == 0 { operands.bits() as u8 } else { operands.pick([0x7F, 0xFF, 0xFE]) as u8 };
+    x87.valid = if operands.bits().is_multiple_of(4) {
+        operands.bits() as u8
+    } else {
+        operands.pick([0x7F, 0xFF, 0xFE]) as u8
+    };
     x87.valid = x87.valid.rotate_left(x87.top.into());
     x87.r = std::array::from_fn(|_| operands.value());
     x87
@@ -156,7 +171,8 @@ fn random_memory(operands: &mut Operands) -> [u8; 16] {
         0 | 1 => memory[..10].copy_from_slice(&extended_bytes(operands.value())),
         // Interesting singles and doubles: zero, denormal, one, infinity, NaNs.
         2 => {
-            let pattern = operands.pick([0, 1, 0x3F80_0000, 0x7F80_0000, 0x7F80_0001, 0x7FC0_0001, 0xFF80_0000]);
+            let pattern =
+                operands.pick([0, 1, 0x3F80_0000, 0x7F80_0000, 0x7F80_0001, 0x7FC0_0001, 0xFF80_0000]);
             memory[..4].copy_from_slice(&(pattern as u32).to_le_bytes());
         }
         3 => {
@@ -164,7 +180,7 @@ fn random_memory(operands: &mut Operands) -> [u8; 16] {
             memory[..8].copy_from_slice(&pattern.to_le_bytes());
         }
         // Decimal digits, and small integers.
-        4 => memory[..9].iter_mut().for_each(|byte| *byte = (*byte >> 4) % 10 << 4 | (*byte & 15) % 10),
+        4 => memory[..9].iter_mut().for_each(|byte| *byte = (((*byte >> 4) % 10) << 4) | ((*byte & 15) % 10)),
         _ => memory[1..].fill(0),
     }
     memory
@@ -181,10 +197,13 @@ fn every_encoding_does_what_the_host_does() {
     let mut bench = Bench::protected();
     let mut operands = Operands::new(3);
     let mut wrong = Vec::new();
-    for (index, (opcode, modrm)) in
-        (0xD8..=0xDF_u8).flat_map(|o| (0xC0..=0xFF).chain((0x02..0x40).step_by(8)).map(move |m| (o, m))).enumerate()
+    for (index, (opcode, modrm)) in (0xD8..=0xDF_u8)
+        .flat_map(|o| (0xC0..=0xFF).chain((0x02..0x40).step_by(8)).map(move |m| (o, m)))
+        .enumerate()
     {
-        let Some((code, _)) = bench.decode(&[opcode, modrm]).filter(|(code, _)| is_comparable(*code)) else { continue };
+        let Some((code, _)) = bench.decode(&[opcode, modrm]).filter(|(code, _)| is_comparable(*code)) else {
+            continue;
+        };
         for _ in 0..400 {
             let (x87, memory) = (random_state(&mut operands), random_memory(&mut operands));
             let flags = operands.bits() & u64::from(Flags::ARITHMETIC.bits()) | 2;
@@ -202,14 +221,14 @@ fn every_encoding_does_what_the_host_does() {
             let undefined = CONDITIONS & !defined(code, invalid);
             expected.1 &= !undefined;
             found.1 &= !undefined;
-            let beside = |memory: [u8; 16], flags: u32, rax: u64| (memory, flags & Flags::ARITHMETIC.bits(), rax & 0xFFFF);
+            let beside = |memory: [u8; 16], flags: u32, rax: u64| {
+                (memory, flags & Flags::ARITHMETIC.bits(), rax & 0xFFFF)
+            };
             // The manual has no result of a comparison then; some processors write one.
             let unordered_unmasked = compares(code) && world.image[4] & !world.image[0] & 1 != 0;
             let expected_beside = beside(world.memory, world.flags as u32, world.rax);
             let found_beside = beside(bench.read(DATA), bench.cpu.rflags().bits(), bench.cpu.regs[slot::RAX]);
-            if (expected != found || expected_beside != found_beside)
-                && !unordered_unmasked
-            {
+            if (expected != found || expected_beside != found_beside) && !unordered_unmasked {
                 wrong.push(format!(
                     "{code:?} {opcode:x} {modrm:x} fcw {:x} fsw {:x} top {} valid {:02x} st {:x?} {:x?} memory {memory:x?}\n  host  {:x?} {:04x} {expected_beside:x?}\n  found {:x?} {:04x} {found_beside:x?}",
                     x87.fcw, x87.fsw, x87.top, x87.valid, x87.st(0), x87.st(1), expected.0, expected.1, found.0, found.1

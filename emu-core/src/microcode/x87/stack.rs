@@ -27,6 +27,19 @@ impl X87 {
     pub fn st(&self, i: u8) -> Extended {
         self.r[self.physical(i)]
     }
+    /// ST(i), which is not empty, for writing.
+    #[inline]
+    pub fn st_mut(&mut self, i: u8) -> &mut Extended {
+        let physical = self.physical(i);
+        &mut self.r[physical]
+    }
+    /// ST(i) for writing and ST(j) for reading, if they are two.
+    #[inline]
+    pub fn st_pair(&mut self, i: u8, j: u8) -> Option<(&mut Extended, &Extended)> {
+        let (i, j) = (self.physical(i), self.physical(j));
+        let [a, b] = self.r.get_disjoint_mut([i, j]).ok()?;
+        Some((a, b))
+    }
     /// Writes ST(i), which then is not empty.
     #[inline]
     pub fn set_st(&mut self, i: u8, value: Extended) {

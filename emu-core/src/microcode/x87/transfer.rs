@@ -46,7 +46,8 @@ pub fn fld(cpu: &mut Cpu, i: &Insn) -> Done {
     note_memory(cpu, i);
     let signalling = classify(wide) == Class::Signalling;
     let value = if signalling { soft::quiet(wide) } else { wide };
-    let outcome = Outcome { value, status: if signalling { IE } else { 0 } }.settled(denormal, cpu.x87.control());
+    let outcome =
+        Outcome { value, status: if signalling { IE } else { 0 } }.settled(denormal, cpu.x87.control());
     push(cpu, i, outcome.value, outcome.status);
     Ok(())
 }

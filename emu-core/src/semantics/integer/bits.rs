@@ -10,7 +10,11 @@ use super::{
 use crate::{
     arch::{Flags, Width},
     decode::{Insn, Kind},
-    semantics::{AnyForm, Emitter, Pure, Row, Step, operand::{read, update}, row},
+    semantics::{
+        AnyForm, Emitter, Pure, Row, Step,
+        operand::{read, update},
+        row,
+    },
 };
 use iced_x86::Mnemonic;
 

@@ -7,11 +7,7 @@ use crate::{
     arch::{Seg, Width},
     cpu::slot,
     decode::{Insn, Kind},
-    semantics::{
-        AnyForm, Attr, Emitter, Form, Memory, Row, Semantics, Step,
-        operand::read,
-        row,
-    },
+    semantics::{AnyForm, Attr, Emitter, Form, Memory, Row, Semantics, Step, operand::read, row},
 };
 use iced_x86::Mnemonic;
 use std::marker::PhantomData;

@@ -137,7 +137,11 @@ fn operations(w: Width, signed: bool) -> Division {
 }
 
 fn division<const W: u8, const SIGNED: bool>() -> Division {
-    Division { overflows: overflows::<W, SIGNED>, quotient: quotient::<W, SIGNED>, remainder: remainder::<W, SIGNED> }
+    Division {
+        overflows: overflows::<W, SIGNED>,
+        quotient: quotient::<W, SIGNED>,
+        remainder: remainder::<W, SIGNED>,
+    }
 }
 
 const fn width(number: u8) -> Width {
@@ -185,13 +189,19 @@ fn divide_halves<const W: u8, const SIGNED: bool>(low: u64, high: u64, divisor: 
     if SIGNED {
         let (dividend, divisor) = signed_operands::<W>(low, high, divisor);
         if let (Ok(dividend), Ok(divisor)) = (i64::try_from(dividend), i64::try_from(divisor)) {
-            return (dividend.wrapping_div(divisor) as u64 & w.mask(), dividend.wrapping_rem(divisor) as u64 & w.mask());
+            return (
+                dividend.wrapping_div(divisor) as u64 & w.mask(),
+                dividend.wrapping_rem(divisor) as u64 & w.mask(),
+            );
         }
-        return (dividend.wrapping_div(divisor) as u64 & w.mask(), dividend.wrapping_rem(divisor) as u64 & w.mask());
+        return (
+            dividend.wrapping_div(divisor) as u64 & w.mask(),
+            dividend.wrapping_rem(divisor) as u64 & w.mask(),
+        );
     }
     if W < 3 || high == 0 {
         let dividend = if W < 3 { high << w.bits() | low } else { low };
-        return (dividend / divisor & w.mask(), dividend % divisor & w.mask());
+        return ((dividend / divisor) & w.mask(), (dividend % divisor) & w.mask());
     }
     let dividend = u128::from(high) << 64 | u128::from(low);
     ((dividend / u128::from(divisor)) as u64, (dividend % u128::from(divisor)) as u64)

@@ -62,7 +62,14 @@ fn masked_count<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Result<E::Value, E:
 }
 
 #[inline(always)]
-fn shifted<E: Emitter>(e: &mut E, kind: u8, w: Width, a: E::Value, count: E::Value, carry: E::Value) -> E::Value {
+fn shifted<E: Emitter>(
+    e: &mut E,
+    kind: u8,
+    w: Width,
+    a: E::Value,
+    count: E::Value,
+    carry: E::Value,
+) -> E::Value {
     match kind {
         SHL => e.shl(w, a, count),
         SHR => e.shr(w, a, count),
@@ -81,7 +88,14 @@ fn shifted<E: Emitter>(e: &mut E, kind: u8, w: Width, a: E::Value, count: E::Val
 
 /// RCL, RCR: `pure` gets the carry and the width packed beside the count.
 #[inline(always)]
-fn through_carry<E: Emitter>(e: &mut E, left: bool, w: Width, a: E::Value, count: E::Value, carry: E::Value) -> E::Value {
+fn through_carry<E: Emitter>(
+    e: &mut E,
+    left: bool,
+    w: Width,
+    a: E::Value,
+    count: E::Value,
+    carry: E::Value,
+) -> E::Value {
     let width = e.constant(w as u64);
     let eight = e.constant(8);
     let carry = e.shl(Width::W64, carry, eight);
@@ -127,7 +141,15 @@ fn rcr_carry(a: u64, packed: u64, width: u64) -> u64 {
 
 /// Last bit shifted out, 0 or 1, for a count that is not zero.
 #[inline(always)]
-fn carry_out<E: Emitter>(e: &mut E, kind: u8, w: Width, a: E::Value, count: E::Value, r: E::Value, carry: E::Value) -> E::Value {
+fn carry_out<E: Emitter>(
+    e: &mut E,
+    kind: u8,
+    w: Width,
+    a: E::Value,
+    count: E::Value,
+    r: E::Value,
+    carry: E::Value,
+) -> E::Value {
     let one = e.constant(1);
     let bit = match kind {
         SHL => {
@@ -185,7 +207,6 @@ impl<const K: u8, F: Form> Semantics for Shift<K, F> {
         let carry = carry_in(e);
         let (a, r) = update::<E, F>(e, i, 0, |e, a| shifted(e, K, w, a, count, carry))?;
         let (old_result, old_aux) = (e.flags_result(), e.flags_aux());
-        let unchanged = e.is_zero(count);
         let cf = carry_out(e, K, w, a, count, r, carry);
         let of = overflow_out(e, K, w, r, cf);
         if matches!(K, SHL | SHR | SAR) {
@@ -194,6 +215,10 @@ impl<const K: u8, F: Form> Semantics for Shift<K, F> {
             e.set_flags(result, zero);
         }
         replace_carry_overflow(e, cf, of);
+        if F::kind(i, 1) == Kind::Imm && i.imm & if w == Width::W64 { 63 } else { 31 } != 0 {
+            return Ok(());
+        }
+        let unchanged = e.is_zero(count);
         let (result, aux) = (e.flags_result(), e.flags_aux());
         let result = e.select(unchanged, old_result, result);
         let aux = e.select(unchanged, old_aux, aux);

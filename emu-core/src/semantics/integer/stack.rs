@@ -1,6 +1,6 @@
 //! PUSH, POP, PUSHA, POPA, ENTER, LEAVE. SDM vol. 1, 6.2 and 6.5.
 //!
-//! Flags: none is touched. A worked example: PUSH [mem] reads its operand, then stores it below the stack
+//! Flags: none is touched. A worked example: `PUSH [mem]` reads its operand, then stores it below the stack
 //! pointer, and moves the pointer last, when nothing can fault any more.
 
 use super::run;

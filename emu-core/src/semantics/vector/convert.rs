@@ -52,6 +52,7 @@ impl<O: FpOperation, const FROM: u8, const TO: u8> Meaning for ToInteger<O, FROM
     }
 }
 impl Meaning for Cvtpi2ps {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         e.check_x87()?;
         let integers = read_mmx::<E, F>(e, i, 1)?;
@@ -66,6 +67,7 @@ impl Meaning for Cvtpi2ps {
     }
 }
 impl Meaning for Cvtpi2pd {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         let mmx = F::kind(i, 1) != Kind::Mem;
         if mmx {
@@ -93,6 +95,7 @@ fn to_mmx<E: Emitter, O: FpOperation>(e: &mut E, i: &Insn, source: E::Lane) -> S
 }
 
 impl<O: FpOperation> Meaning for SinglesToMmx<O> {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         e.check_x87()?;
         let b = read_low::<E, F>(e, i, 1, Width::W64)?;
@@ -102,6 +105,7 @@ impl<O: FpOperation> Meaning for SinglesToMmx<O> {
     }
 }
 impl<O: FpOperation> Meaning for DoublesToMmx<O> {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         e.check_x87()?;
         let source = read_lane::<E, F>(e, i, 1, 0)?;

@@ -5,8 +5,8 @@ use super::{
     packed::{Packed, WithXmm0},
 };
 use crate::lane::{
-    Aesdec, Aesdeclast, Aesenc, Aesenclast, Aesimc, Aeskeygenassist, Pclmulqdq, Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4,
-    Sha256msg1, Sha256msg2, Sha256rnds2,
+    Aesdec, Aesdeclast, Aesenc, Aesenclast, Aesimc, Aeskeygenassist, Pclmulqdq, Sha1msg1, Sha1msg2,
+    Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2,
 };
 use iced_x86::Code;
 

@@ -9,8 +9,8 @@ use crate::{
     arch::Width,
     decode::{Insn, Kind},
     lane::{
-        Insertps as InsertSingle, LaneOperation, Movmskpd, Movmskps, Pextrb, Pextrd, Pextrq, Pextrw, Pinsrb, Pinsrd,
-        Pinsrq, Pinsrw, Pmovmskb,
+        Insertps as InsertSingle, LaneOperation, Movmskpd, Movmskps, Pextrb, Pextrd, Pextrq, Pextrw, Pinsrb,
+        Pinsrd, Pinsrq, Pinsrw, Pmovmskb,
     },
     semantics::{Emitter, Form, Step},
 };

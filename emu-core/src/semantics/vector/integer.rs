@@ -10,12 +10,13 @@ use super::{
 use crate::{
     decode::Insn,
     lane::{
-        LaneOperation, Mpsadbw, Pabsb, Pabsd, Pabsw, Paddb, Paddd, Paddq, Paddsb, Paddsw, Paddusb, Paddusw, Paddw, Pand,
-        Pandn, Pavgb, Pavgw, Pcmpeqb, Pcmpeqd, Pcmpeqq, Pcmpeqw, Pcmpgtb, Pcmpgtd, Pcmpgtq, Pcmpgtw, Phaddd, Phaddsw,
-        Phaddw, Phminposuw, Phsubd, Phsubsw, Phsubw, Pmaddubsw, Pmaddwd, Pmaxsb, Pmaxsd, Pmaxsw, Pmaxub, Pmaxud, Pmaxuw,
-        Pminsb, Pminsd, Pminsw, Pminub, Pminud, Pminuw, Pmuldq, Pmulhrsw, Pmulhuw, Pmulhw, Pmulld, Pmullw, Pmuludq, Por,
-        Psadbw, Psignb, Psignd, Psignw, Pslld, Pslldq, Psllq, Psllw, Psrad, Psraw, Psrld, Psrldq, Psrlq, Psrlw, Psubb,
-        Psubd, Psubq, Psubsb, Psubsw, Psubusb, Psubusw, Psubw, Ptest, Pxor,
+        LaneOperation, Mpsadbw, Pabsb, Pabsd, Pabsw, Paddb, Paddd, Paddq, Paddsb, Paddsw, Paddusb, Paddusw,
+        Paddw, Pand, Pandn, Pavgb, Pavgw, Pcmpeqb, Pcmpeqd, Pcmpeqq, Pcmpeqw, Pcmpgtb, Pcmpgtd, Pcmpgtq,
+        Pcmpgtw, Phaddd, Phaddsw, Phaddw, Phminposuw, Phsubd, Phsubsw, Phsubw, Pmaddubsw, Pmaddwd, Pmaxsb,
+        Pmaxsd, Pmaxsw, Pmaxub, Pmaxud, Pmaxuw, Pminsb, Pminsd, Pminsw, Pminub, Pminud, Pminuw, Pmuldq,
+        Pmulhrsw, Pmulhuw, Pmulhw, Pmulld, Pmullw, Pmuludq, Por, Psadbw, Psignb, Psignd, Psignw, Pslld,
+        Pslldq, Psllq, Psllw, Psrad, Psraw, Psrld, Psrldq, Psrlq, Psrlw, Psubb, Psubd, Psubq, Psubsb, Psubsw,
+        Psubusb, Psubusw, Psubw, Ptest, Pxor,
     },
     semantics::{Emitter, Form, Step},
 };
@@ -149,14 +150,46 @@ fn logic<R: Rows>(rows: &mut R) {
     for code in [Code::Xorps_xmm_xmmm128, Code::Xorpd_xmm_xmmm128] {
         rows.add::<Packed<Pxor>>(code, ALIGNED);
     }
-    shift::<Psllw>(rows, [Code::Psllw_mm_mmm64, Code::Psllw_mm_imm8], [Code::Psllw_xmm_xmmm128, Code::Psllw_xmm_imm8]);
-    shift::<Pslld>(rows, [Code::Pslld_mm_mmm64, Code::Pslld_mm_imm8], [Code::Pslld_xmm_xmmm128, Code::Pslld_xmm_imm8]);
-    shift::<Psllq>(rows, [Code::Psllq_mm_mmm64, Code::Psllq_mm_imm8], [Code::Psllq_xmm_xmmm128, Code::Psllq_xmm_imm8]);
-    shift::<Psrlw>(rows, [Code::Psrlw_mm_mmm64, Code::Psrlw_mm_imm8], [Code::Psrlw_xmm_xmmm128, Code::Psrlw_xmm_imm8]);
-    shift::<Psrld>(rows, [Code::Psrld_mm_mmm64, Code::Psrld_mm_imm8], [Code::Psrld_xmm_xmmm128, Code::Psrld_xmm_imm8]);
-    shift::<Psrlq>(rows, [Code::Psrlq_mm_mmm64, Code::Psrlq_mm_imm8], [Code::Psrlq_xmm_xmmm128, Code::Psrlq_xmm_imm8]);
-    shift::<Psraw>(rows, [Code::Psraw_mm_mmm64, Code::Psraw_mm_imm8], [Code::Psraw_xmm_xmmm128, Code::Psraw_xmm_imm8]);
-    shift::<Psrad>(rows, [Code::Psrad_mm_mmm64, Code::Psrad_mm_imm8], [Code::Psrad_xmm_xmmm128, Code::Psrad_xmm_imm8]);
+    shift::<Psllw>(
+        rows,
+        [Code::Psllw_mm_mmm64, Code::Psllw_mm_imm8],
+        [Code::Psllw_xmm_xmmm128, Code::Psllw_xmm_imm8],
+    );
+    shift::<Pslld>(
+        rows,
+        [Code::Pslld_mm_mmm64, Code::Pslld_mm_imm8],
+        [Code::Pslld_xmm_xmmm128, Code::Pslld_xmm_imm8],
+    );
+    shift::<Psllq>(
+        rows,
+        [Code::Psllq_mm_mmm64, Code::Psllq_mm_imm8],
+        [Code::Psllq_xmm_xmmm128, Code::Psllq_xmm_imm8],
+    );
+    shift::<Psrlw>(
+        rows,
+        [Code::Psrlw_mm_mmm64, Code::Psrlw_mm_imm8],
+        [Code::Psrlw_xmm_xmmm128, Code::Psrlw_xmm_imm8],
+    );
+    shift::<Psrld>(
+        rows,
+        [Code::Psrld_mm_mmm64, Code::Psrld_mm_imm8],
+        [Code::Psrld_xmm_xmmm128, Code::Psrld_xmm_imm8],
+    );
+    shift::<Psrlq>(
+        rows,
+        [Code::Psrlq_mm_mmm64, Code::Psrlq_mm_imm8],
+        [Code::Psrlq_xmm_xmmm128, Code::Psrlq_xmm_imm8],
+    );
+    shift::<Psraw>(
+        rows,
+        [Code::Psraw_mm_mmm64, Code::Psraw_mm_imm8],
+        [Code::Psraw_xmm_xmmm128, Code::Psraw_xmm_imm8],
+    );
+    shift::<Psrad>(
+        rows,
+        [Code::Psrad_mm_mmm64, Code::Psrad_mm_imm8],
+        [Code::Psrad_xmm_xmmm128, Code::Psrad_xmm_imm8],
+    );
     rows.add::<ByImmediate<Pslldq>>(Code::Pslldq_xmm_imm8, SSE);
     rows.add::<ByImmediate<Psrldq>>(Code::Psrldq_xmm_imm8, SSE);
 }

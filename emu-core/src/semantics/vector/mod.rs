@@ -1,7 +1,7 @@
 //! MMX, SSE to SSE4.2, AES-NI, PCLMULQDQ and SHA. SDM vol. 1, ch. 9 to 12.
 //!
 //! The unit is a lane of 128 bits ([`crate::lane`] says what operations do to lanes). Drivers read operands,
-//! apply the operation to each lane that an [`Encoding`](operand::Encoding) has, and write back; legacy SSE has
+//! apply the operation to each lane that an `Encoding` has, and write back; legacy SSE has
 //! one lane and keeps the rest of the register, VEX forms will loop over both and clear the rest. MMX
 //! instructions are the same operations on the low half of a lane.
 //!

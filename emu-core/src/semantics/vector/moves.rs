@@ -300,6 +300,7 @@ impl<O: LaneOperation> Meaning for UnpackLowMmx<O> {
 struct MaskMove;
 
 impl Meaning for MaskMove {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         if i.kind[1] == Kind::Mmx {
             e.check_x87()?;
@@ -341,10 +342,17 @@ pub fn list<R: Rows>(rows: &mut R) {
 }
 
 fn lanes<R: Rows>(rows: &mut R) {
-    for code in [Code::Movaps_xmm_xmmm128, Code::Movapd_xmm_xmmm128, Code::Movdqa_xmm_xmmm128, Code::Movntdqa_xmm_m128] {
+    for code in [
+        Code::Movaps_xmm_xmmm128,
+        Code::Movapd_xmm_xmmm128,
+        Code::Movdqa_xmm_xmmm128,
+        Code::Movntdqa_xmm_m128,
+    ] {
         rows.add::<Load>(code, ALIGNED);
     }
-    for code in [Code::Movups_xmm_xmmm128, Code::Movupd_xmm_xmmm128, Code::Movdqu_xmm_xmmm128, Code::Lddqu_xmm_m128] {
+    for code in
+        [Code::Movups_xmm_xmmm128, Code::Movupd_xmm_xmmm128, Code::Movdqu_xmm_xmmm128, Code::Lddqu_xmm_m128]
+    {
         rows.add::<Load>(code, SSE);
     }
     for code in [
@@ -360,7 +368,8 @@ fn lanes<R: Rows>(rows: &mut R) {
     for code in [Code::Movups_xmmm128_xmm, Code::Movupd_xmmm128_xmm, Code::Movdqu_xmmm128_xmm] {
         rows.add::<Store>(code, SSE);
     }
-    for code in [Code::Maskmovdqu_rDI_xmm_xmm] {
+    {
+        let code = Code::Maskmovdqu_rDI_xmm_xmm;
         rows.add::<MaskMove>(code, SSE);
     }
 }
@@ -406,4 +415,3 @@ fn mmx<R: Rows>(rows: &mut R) {
     rows.add::<XmmFromMmx>(Code::Movq2dq_xmm_mm, with_sse);
     rows.add::<MaskMove>(Code::Maskmovq_rDI_mm_mm, MMX);
 }
-

@@ -106,7 +106,13 @@ pub fn read_gpr<E: Emitter, F: Form>(e: &mut E, i: &Insn, k: usize, w: Width) ->
 
 /// Writes operand `k`, a general-purpose register or memory, of width `w`.
 #[inline(always)]
-pub fn write_gpr<E: Emitter, F: Form>(e: &mut E, i: &Insn, k: usize, w: Width, value: E::Value) -> Read<E, ()> {
+pub fn write_gpr<E: Emitter, F: Form>(
+    e: &mut E,
+    i: &Insn,
+    k: usize,
+    w: Width,
+    value: E::Value,
+) -> Read<E, ()> {
     match F::kind(i, k) {
         Kind::Mem => e.store(i, F::ADDRESS, w, 0, value),
         _ => {

@@ -6,10 +6,10 @@ use super::{
     packed::{FromLow, Packed, WithXmm0},
 };
 use crate::lane::{
-    Blendpd, Blendps, Blendvpd, Blendvps, LaneOperation, Movshdup, Movsldup, Packssdw, Packsswb, Packusdw, Packuswb,
-    Palignr, Pblendvb, Pblendw, Pmovsxbd, Pmovsxbq, Pmovsxbw, Pmovsxdq, Pmovsxwd, Pmovsxwq, Pmovzxbd, Pmovzxbq, Pmovzxbw,
-    Pmovzxdq, Pmovzxwd, Pmovzxwq, Pshufb, Pshufd, Pshufhw, Pshuflw, Punpckhbw, Punpckhdq, Punpckhqdq, Punpckhwd, Punpcklbw,
-    Punpckldq, Punpcklqdq, Punpcklwd, Shufpd, Shufps,
+    Blendpd, Blendps, Blendvpd, Blendvps, LaneOperation, Movshdup, Movsldup, Packssdw, Packsswb, Packusdw,
+    Packuswb, Palignr, Pblendvb, Pblendw, Pmovsxbd, Pmovsxbq, Pmovsxbw, Pmovsxdq, Pmovsxwd, Pmovsxwq,
+    Pmovzxbd, Pmovzxbq, Pmovzxbw, Pmovzxdq, Pmovzxwd, Pmovzxwq, Pshufb, Pshufd, Pshufhw, Pshuflw, Punpckhbw,
+    Punpckhdq, Punpckhqdq, Punpckhwd, Punpcklbw, Punpckldq, Punpcklqdq, Punpcklwd, Shufpd, Shufps,
 };
 use iced_x86::Code;
 

@@ -25,6 +25,7 @@ const RDX: u8 = slot::byte_offset(slot::RDX);
 struct Compare<const EXPLICIT: bool, const WIDE: bool, const MASK: bool>;
 
 impl<const EXPLICIT: bool, const WIDE: bool, const MASK: bool> Meaning for Compare<EXPLICIT, WIDE, MASK> {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         let b = read_lane::<E, F>(e, i, 1, 0)?;
         let a = e.vector(i.reg[0], 0);
@@ -78,6 +79,7 @@ fn index<E: Emitter>(e: &mut E, bits: E::Value, imm: u8) -> E::Value {
 struct Crc32;
 
 impl Meaning for Crc32 {
+    #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         let value = match F::kind(i, 1) {
             Kind::Mem => e.load(i, F::ADDRESS, i.width[1], 0)?,
@@ -99,9 +101,13 @@ pub fn list<R: Rows>(rows: &mut R) {
     rows.add::<Compare<true, false, true>>(Code::Pcmpestrm_xmm_xmmm128_imm8, SSE);
     rows.add::<Compare<true, true, false>>(Code::Pcmpestri64_xmm_xmmm128_imm8, SSE);
     rows.add::<Compare<true, true, true>>(Code::Pcmpestrm64_xmm_xmmm128_imm8, SSE);
-    for code in
-        [Code::Crc32_r32_rm8, Code::Crc32_r64_rm8, Code::Crc32_r32_rm16, Code::Crc32_r32_rm32, Code::Crc32_r64_rm64]
-    {
+    for code in [
+        Code::Crc32_r32_rm8,
+        Code::Crc32_r64_rm8,
+        Code::Crc32_r32_rm16,
+        Code::Crc32_r32_rm32,
+        Code::Crc32_r64_rm64,
+    ] {
         rows.add::<Crc32>(code, Attr::empty());
     }
 }

@@ -98,9 +98,7 @@ fn narrow(x: Extended, format: Format, cw: ControlWord) -> (u64, u16) {
         Class::Infinity => (sign | format.infinity(), 0),
         Class::Quiet => (quiet_nan(x), 0),
         Class::Signalling => (quiet_nan(x), IE),
-        Class::Unsupported => {
-            (format.sign(true) | format.infinity() | 1 << (format.precision - 2), IE)
-        }
+        Class::Unsupported => (format.sign(true) | format.infinity() | 1 << (format.precision - 2), IE),
     }
 }
 
@@ -139,7 +137,11 @@ fn narrow_finite(x: Finite, format: Format, sign: u64, cw: ControlWord) -> (u64,
         Rounding::Up => !x.negative,
         Rounding::Zero => false,
     };
-    if to_infinity { (sign | format.infinity(), OE | PE | C1) } else { (sign | (format.infinity() - 1), OE | PE) }
+    if to_infinity {
+        (sign | format.infinity(), OE | PE | C1)
+    } else {
+        (sign | (format.infinity() - 1), OE | PE)
+    }
 }
 
 /// Drops the low `drop` bits: (value, rounded up, inexact).
@@ -205,7 +207,7 @@ pub fn to_bcd(x: Extended, cw: ControlWord) -> ([u8; 10], u16) {
     let mut bytes = [0; 10];
     for byte in &mut bytes[..9] {
         let pair = (magnitude % 100) as u8;
-        *byte = pair / 10 << 4 | pair % 10;
+        *byte = ((pair / 10) << 4) | (pair % 10);
         magnitude /= 100;
     }
     bytes[9] = u8::from(is_negative(x)) << 7;

@@ -14,7 +14,8 @@ mod round;
 
 pub use basic::{add, div, mul, sqrt, sub};
 pub use convert::{
-    BCD_INDEFINITE, from_bcd, from_i64, narrow_f32, narrow_f64, quiet, to_bcd, to_integer, widen_f32, widen_f64,
+    BCD_INDEFINITE, from_bcd, from_i64, narrow_f32, narrow_f64, quiet, to_bcd, to_integer, widen_f32,
+    widen_f64,
 };
 pub use remainder::{extract, remainder, round_to_integer, scale};
 pub use round::round;
@@ -309,7 +310,8 @@ pub fn compare(a: Extended, b: Extended, quiet_nan_is_valid: bool) -> u16 {
     use status::{C0, C2, C3};
     let (class_a, class_b) = (classify(a), classify(b));
     if class_a.is_nan_like() || class_b.is_nan_like() {
-        let all_quiet = ![class_a, class_b].iter().any(|c| matches!(c, Class::Signalling | Class::Unsupported));
+        let all_quiet =
+            ![class_a, class_b].iter().any(|c| matches!(c, Class::Signalling | Class::Unsupported));
         let invalid = if all_quiet && quiet_nan_is_valid { 0 } else { IE };
         return C3 | C2 | C0 | invalid;
     }

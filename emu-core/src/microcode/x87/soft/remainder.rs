@@ -56,7 +56,8 @@ fn reduce(a: Finite, b: Finite, nearest: bool, cw: ControlWord) -> Outcome {
         quotient += 1;
         negative = !negative;
     }
-    let mut outcome = if rest == 0 { Outcome::exact(zero(a.negative)) } else { rest_of(negative, exponent, rest, cw) };
+    let mut outcome =
+        if rest == 0 { Outcome::exact(zero(a.negative)) } else { rest_of(negative, exponent, rest, cw) };
     let bit = |n: u32, flag: u16| if quotient >> n & 1 != 0 { flag } else { 0 };
     outcome.status |= bit(0, C1) | bit(1, C3) | bit(2, C0);
     outcome

@@ -54,7 +54,11 @@ pub fn round(negative: bool, exponent: i32, significand: u128, cw: ControlWord) 
     if biased > 0 && biased < MAX_BIASED {
         return Outcome { value: extended(negative, biased as u16, normal.significand), status };
     }
-    if biased <= 0 { tiny(negative, exponent, significand, &normal, cw) } else { huge(negative, biased, &normal, cw) }
+    if biased <= 0 {
+        tiny(negative, exponent, significand, &normal, cw)
+    } else {
+        huge(negative, biased, &normal, cw)
+    }
 }
 
 impl Cut {

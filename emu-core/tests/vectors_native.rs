@@ -1,0 +1,416 @@
+//! Every vector row against the processor that the test runs on: the same bytes, the same registers, memory and
+//! MXCSR, on the interpreter and natively.
+#![cfg(target_arch = "x86_64")]
+
+use emu_core::{
+    arch::{Cr0, Cr4, Efer, Flags, Segment},
+    cpu::Cpu,
+    cpu_model::CpuModel,
+    engine::CpuIo,
+    memory::{GuestMemory, PhysicalMemory},
+    semantics::{
+        Attr,
+        vector::{Meaning, Rows, list},
+    },
+};
+use iced_x86::{Code, CpuidFeature, Encoder, Instruction, OpCodeOperandKind, OpKind, Register};
+use rstest::rstest;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::{
+    arch::{asm, is_x86_feature_detected},
+    sync::Arc,
+};
+
+/// The registers that the instructions of this test name, and the memory that they reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(16))]
+struct Registers {
+    xmm: [u128; 3],
+    memory: [u128; 2],
+    mm: [u64; 2],
+    /// RAX, RCX, RDX.
+    gpr: [u64; 3],
+    rflags: u64,
+    mxcsr: u64,
+}
+
+/// A page of code on the host.
+struct Native(*mut std::ffi::c_void);
+
+impl Native {
+    fn new(code: &[u8]) -> Self {
+        let prot = ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC;
+        // SAFETY: a new mapping, of which the code and a RET fill less than a page.
+        unsafe {
+            let page = mmap_anonymous(std::ptr::null_mut(), 4096, prot, MapFlags::PRIVATE).unwrap();
+            std::ptr::copy_nonoverlapping(code.as_ptr(), page.cast(), code.len());
+            page.cast::<u8>().add(code.len()).write(0xC3);
+            Native(page)
+        }
+    }
+
+    fn run(&self, state: &mut Registers) {
+        // SAFETY: the code is one instruction on the registers loaded here and on memory at RDI, and a RET.
+        // All floating-point exceptions are masked. MXCSR and the x87's tags are as before afterwards.
+        unsafe {
+            asm!(
+                "sub rsp, 16",
+                "stmxcsr [rsp]",
+                "ldmxcsr [r11 + 128]",
+                "movaps xmm0, [r11]",
+                "movaps xmm1, [r11 + 16]",
+                "movaps xmm2, [r11 + 32]",
+                "movq mm0, [r11 + 80]",
+                "movq mm1, [r11 + 88]",
+                "mov rax, [r11 + 96]",
+                "mov rcx, [r11 + 104]",
+                "mov rdx, [r11 + 112]",
+                "push qword ptr [r11 + 120]",
+                "popfq",
+                "call r10",
+                "pushfq",
+                "pop qword ptr [r11 + 120]",
+                "stmxcsr [r11 + 128]",
+                "ldmxcsr [rsp]",
+                "movaps [r11], xmm0",
+                "movaps [r11 + 16], xmm1",
+                "movaps [r11 + 32], xmm2",
+                "movq [r11 + 80], mm0",
+                "movq [r11 + 88], mm1",
+                "emms",
+                "mov [r11 + 96], rax",
+                "mov [r11 + 104], rcx",
+                "mov [r11 + 112], rdx",
+                "add rsp, 16",
+                in("r10") self.0,
+                in("r11") &raw mut *state,
+                in("rdi") (&raw mut *state).cast::<u8>().add(48),
+                clobber_abi("sysv64"),
+            );
+        }
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, and nothing refers to it any more.
+        unsafe { munmap(self.0, 4096).unwrap() };
+    }
+}
+
+struct NoDevices;
+
+impl CpuIo for NoDevices {
+    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
+        u32::MAX
+    }
+    fn port_write(&self, _: usize, _: u16, _: u8, _: u32) {}
+    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
+        u64::MAX
+    }
+    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
+    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
+        None
+    }
+    fn task_priority(&self, _: usize) -> u8 {
+        0
+    }
+    fn set_task_priority(&self, _: usize, _: u8) {}
+    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
+        None
+    }
+    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
+        None
+    }
+    fn time_stamp_counter(&self) -> u64 {
+        0
+    }
+    fn set_ferr(&self, _: usize, _: bool) {}
+    fn shutdown(&self, _: usize) {}
+}
+
+const CODE: u64 = 0x10_0000;
+const DATA: u64 = 0x11_0000;
+
+/// A CPU in 64-bit mode at CPL 0, the first 16 MiB mapped to themselves.
+fn long_mode() -> Box<Cpu> {
+    let ram = GuestMemory::new(16 << 20).unwrap();
+    ram.write(0x1000, &0x2003u64.to_le_bytes()).unwrap();
+    ram.write(0x2000, &0x3003u64.to_le_bytes()).unwrap();
+    for n in 0..8u64 {
+        ram.write(0x3000 + 8 * n, &(n << 21 | 0x83).to_le_bytes()).unwrap();
+    }
+    let model = Arc::new(CpuModel::named("max").unwrap());
+    let mut cpu = Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), Arc::default(), Arc::new(NoDevices));
+    let mut state = cpu.save_state();
+    state.control.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP;
+    state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
+    state.control.efer = Efer::LME | Efer::LMA;
+    state.control.cr3 = 0x1000;
+    state.segments.data =
+        [Segment { selector: 0x10, attr: 0xC093, limit: u32::MAX, base: 0, unusable: false }; 6];
+    state.segments.data[1] = Segment { selector: 8, attr: 0xA09B, limit: u32::MAX, base: 0, unusable: false };
+    cpu.load_state(&state);
+    cpu
+}
+
+/// Runs one instruction on the interpreter. Whether it was executed, and not an exception delivered.
+fn interpret(cpu: &mut Cpu, len: usize, state: &mut Registers) -> bool {
+    for (n, xmm) in state.xmm.iter().enumerate() {
+        cpu.simd.vector[n][0] = *xmm;
+    }
+    for (n, mm) in state.mm.iter().enumerate() {
+        cpu.x87.r[n].significand = *mm;
+    }
+    cpu.regs[..3].copy_from_slice(&state.gpr);
+    cpu.regs[7] = DATA;
+    cpu.set_rflags(Flags::from_bits_truncate(state.rflags as u32));
+    cpu.load_mxcsr(state.mxcsr as u32);
+    let ram = cpu.memory.clone();
+    for (n, lane) in state.memory.iter().enumerate() {
+        ram.ram().write(DATA + 16 * n as u64, &lane.to_le_bytes()).unwrap();
+    }
+    cpu.rip = CODE;
+    cpu.step();
+    for (n, xmm) in state.xmm.iter_mut().enumerate() {
+        *xmm = cpu.simd.vector[n][0];
+    }
+    for (n, mm) in state.mm.iter_mut().enumerate() {
+        *mm = cpu.x87.r[n].significand;
+    }
+    state.gpr.copy_from_slice(&cpu.regs[..3]);
+    state.rflags = cpu.rflags().bits().into();
+    state.mxcsr = cpu.simd.mxcsr.into();
+    for (n, lane) in state.memory.iter_mut().enumerate() {
+        let mut bytes = [0; 16];
+        ram.ram().read(DATA + 16 * n as u64, &mut bytes).unwrap();
+        *lane = u128::from_le_bytes(bytes);
+    }
+    cpu.rip == CODE + len as u64
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn single(&mut self) -> u32 {
+        let sign = ((self.next() & 1) as u32) << 31;
+        let edges = [
+            0,
+            1,
+            0x7F_FFFF,
+            0x80_0000,
+            0x80_0001,
+            0x3F80_0000,
+            0x3F00_0000,
+            0x3F00_0001,
+            0x3FC0_0000,
+            0x4020_0000,
+            0x4F00_0000,
+            0x4EFF_FFFF,
+            0x5F00_0000,
+            0x7F7F_FFFF,
+            0x7F80_0000,
+            0x7F80_0001,
+            0x7FC0_0000,
+            0x7FC0_1234,
+            0x3DCC_CCCD,
+            0x4B00_0001,
+            0x3EFF_FFFF,
+        ];
+        match self.below(4) {
+            0 => self.next() as u32,
+            1 => sign | (0x3F00_0000 + self.below(0x0800_0000) as u32),
+            _ => sign | edges[self.below(edges.len())],
+        }
+    }
+
+    fn double(&mut self) -> u64 {
+        let sign = (self.next() & 1) << 63;
+        let edges = [
+            0,
+            1,
+            0xF_FFFF_FFFF_FFFF,
+            0x10_0000_0000_0000,
+            0x3FF0_0000_0000_0000,
+            0x3FE0_0000_0000_0000,
+            0x3FF8_0000_0000_0000,
+            0x4004_0000_0000_0000,
+            0x41DF_FFFF_FFC0_0000,
+            0x41E0_0000_0000_0000,
+            0x41DF_FFFF_FFE0_0000,
+            0x43E0_0000_0000_0000,
+            0x47EF_FFFF_E000_0000,
+            0x47EF_FFFF_F000_0000,
+            0x3810_0000_0000_0000,
+            0x36A0_0000_0000_0000,
+            0x3690_0000_0000_0000,
+            0x7FEF_FFFF_FFFF_FFFF,
+            0x7FF0_0000_0000_0000,
+            0x7FF0_0000_0000_0001,
+            0x7FF8_0000_0000_0000,
+            0x7FF8_0000_0000_4321,
+            0x3FB9_9999_9999_999A,
+            0x380F_FFFF_FFFF_FFFF,
+        ];
+        match self.below(4) {
+            0 => self.next(),
+            1 => sign | (0x3FE0_0000_0000_0000 + (self.next() & 0x01FF_FFFF_FFFF_FFFF)),
+            _ => sign | edges[self.below(edges.len())],
+        }
+    }
+
+    fn lane(&mut self) -> u128 {
+        match self.below(6) {
+            0 | 1 => (0..4).fold(0, |lane, _| lane << 32 | u128::from(self.single())),
+            2 | 3 => (0..2).fold(0, |lane, _| lane << 64 | u128::from(self.double())),
+            // Few different bytes: equal ones, zeros, extremes.
+            4 => (0..16).fold(0, |lane, _| {
+                let byte = [0, 0x41, 0x42, 0x7F, 0x80, 0xFF][self.below(6)];
+                lane << 8 | u128::from(byte as u8)
+            }),
+            _ => u128::from(self.next()) << 64 | u128::from(self.next()),
+        }
+    }
+
+    fn registers(&mut self) -> Registers {
+        let mut gpr = || if self.below(2) == 0 { self.next() } else { (self.below(40) as i64 - 20) as u64 };
+        let gpr = [gpr(), gpr(), gpr()];
+        let mut lane = || if self.below(8) == 0 { self.below(70) as u128 } else { self.lane() };
+        let (xmm, memory) = ([lane(), lane(), lane()], [lane(), lane()]);
+        let arithmetic = Flags::ARITHMETIC.bits();
+        let rounding = if self.below(2) == 0 { 0 } else { (self.next() & 3) << 13 };
+        let small = if self.below(3) == 0 { self.next() & 0x8040 } else { 0 };
+        Registers {
+            xmm,
+            memory,
+            mm: [self.lane() as u64, self.lane() as u64],
+            gpr,
+            rflags: (self.next() as u32 & arithmetic | 2).into(),
+            mxcsr: 0x1F80 | rounding | small,
+        }
+    }
+}
+
+/// All codes that have rows.
+fn codes() -> Vec<Code> {
+    struct Codes(Vec<Code>);
+    impl Rows for Codes {
+        fn add<M: Meaning>(&mut self, code: Code, _: Attr) {
+            self.0.push(code);
+        }
+    }
+    let mut codes = Codes(Vec::new());
+    list(&mut codes);
+    codes.0
+}
+
+/// Whether the host has what `code` needs.
+fn host_has(code: Code) -> bool {
+    code.cpuid_features().iter().all(|feature| match feature {
+        CpuidFeature::SSE3 => is_x86_feature_detected!("sse3"),
+        CpuidFeature::SSSE3 => is_x86_feature_detected!("ssse3"),
+        CpuidFeature::SSE4_1 => is_x86_feature_detected!("sse4.1"),
+        CpuidFeature::SSE4_2 => is_x86_feature_detected!("sse4.2"),
+        CpuidFeature::AES => is_x86_feature_detected!("aes"),
+        CpuidFeature::PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        CpuidFeature::SHA => is_x86_feature_detected!("sha"),
+        _ => true,
+    })
+}
+
+/// `code` on registers, or with the operand that may be in memory at \[RDI\]. `None`: it has no such form.
+fn instruction(code: Code, memory: bool, imm: u8) -> Option<Instruction> {
+    use OpCodeOperandKind as Kind;
+    let mut instruction = Instruction::default();
+    instruction.set_code(code);
+    let mut used_memory = false;
+    for (n, kind) in code.op_code().op_kinds().iter().enumerate() {
+        let n = n as u32;
+        let register = |numbered: [Register; 3]| numbered[n as usize];
+        let xmm = [Register::XMM1, Register::XMM2, Register::XMM0];
+        let mm = [Register::MM0, Register::MM1, Register::MM0];
+        let choice = match kind {
+            Kind::xmm_reg | Kind::xmm_rm => register(xmm),
+            Kind::mm_reg | Kind::mm_rm => register(mm),
+            Kind::r32_reg | Kind::r32_rm => register([Register::EAX, Register::ECX, Register::EDX]),
+            Kind::r64_reg | Kind::r64_rm => register([Register::RAX, Register::RCX, Register::RDX]),
+            Kind::imm8 => {
+                instruction.set_op_kind(n, OpKind::Immediate8);
+                instruction.set_immediate8(imm);
+                continue;
+            }
+            Kind::seg_rDI => {
+                instruction.set_op_kind(n, OpKind::MemorySegRDI);
+                used_memory = true;
+                continue;
+            }
+            _ if memory => {
+                instruction.set_op_kind(n, OpKind::Memory);
+                instruction.set_memory_base(Register::RDI);
+                used_memory = true;
+                continue;
+            }
+            Kind::xmm_or_mem => register(xmm),
+            Kind::mm_or_mem => register(mm),
+            Kind::r8_or_mem => register([Register::AL, Register::CL, Register::DL]),
+            Kind::r16_or_mem => register([Register::AX, Register::CX, Register::DX]),
+            Kind::r32_or_mem => register([Register::EAX, Register::ECX, Register::EDX]),
+            Kind::r64_or_mem => register([Register::RAX, Register::RCX, Register::RDX]),
+            Kind::mem => return None,
+            other => panic!("{code:?}: operand kind {other:?}"),
+        };
+        instruction.set_op_kind(n, OpKind::Register);
+        instruction.set_op_register(n, choice);
+    }
+    (used_memory == memory).then_some(instruction)
+}
+
+/// Runs `code` in one form on both, often.
+fn compare(code: Code, memory: bool, rounds: u64) {
+    let immediates: Vec<u8> = match code.op_code().op_kinds().contains(&OpCodeOperandKind::imm8) {
+        true => (0..=255).collect(),
+        false => vec![0],
+    };
+    let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ code as u64);
+    for imm in &immediates {
+        let Some(instruction) = instruction(code, memory, *imm) else { return };
+        let mut encoder = Encoder::new(64);
+        // REX.B and the like take no harm from a rip of zero: no operand is RIP-relative.
+        let len = encoder.encode(&instruction, 0).unwrap_or_else(|error| panic!("{code:?}: {error}"));
+        let bytes = encoder.take_buffer();
+        let native = Native::new(&bytes);
+        let mut cpu = long_mode();
+        cpu.memory.ram().write(CODE, &bytes).unwrap();
+        for _ in 0..rounds.div_ceil(immediates.len() as u64).max(8) {
+            let before = random.registers();
+            let (mut here, mut there) = (before, before);
+            native.run(&mut here);
+            here.rflags = here.rflags & u64::from(Flags::ARITHMETIC.bits()) | 2;
+            let done = interpret(&mut cpu, len, &mut there);
+            assert!(done, "{code:?} memory {memory} imm {imm:#x} raised {:?} on {before:x?}", cpu.raised);
+            assert_eq!(
+                there, here,
+                "{code:?} memory {memory} imm {imm:#x} on {before:#x?}: {there:#x?} instead of {here:#x?}"
+            );
+        }
+    }
+}
+
+#[rstest]
+fn every_row_does_what_the_host_does(#[values(false, true)] memory: bool) {
+    for code in codes().into_iter().filter(|&code| host_has(code)) {
+        compare(code, memory, 500);
+    }
+}
