@@ -117,6 +117,9 @@ impl Interpreter {
         if mode == Mode::V86 {
             state.general.rflags |= Flags::VM;
         }
+        // No LDT, and no I/O permission bitmap in the TSS.
+        state.segments.ldtr.unusable = true;
+        state.segments.tr.limit = 0;
         state.segments.gdtr = TableRegister { base: GDT, limit: 0xFFF };
         state.segments.idtr = TableRegister { base: 0, limit: 0 };
         state.segments.data = segments(mode, level, base);

@@ -5,7 +5,7 @@ use emu_core::{
     state::{CpuState, Extended},
 };
 use emu_tests::{
-    corpus::{Case, Exception, Flag, FlagState, Mode, Register, State, parse},
+    corpus::{Case, Exception, Flag, FlagState, Mode, Register, State, parse_line},
     interpreter::Interpreter,
 };
 use std::{collections::BTreeMap, fs, path::Path};
@@ -15,20 +15,31 @@ const CODE: u64 = 0x1000;
 /// No case has more instructions.
 const MAX_INSTRUCTIONS: usize = 32;
 
-/// The cases of all files, with file and line.
-pub fn cases() -> Vec<(String, Case)> {
+/// A case and where it stands.
+pub struct Entry {
+    /// File and line.
+    place: String,
+    /// What stands there, up to the expectation.
+    text: String,
+    case: Case,
+}
+
+/// The cases of all files.
+pub fn cases() -> Vec<Entry> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
     let mut all = Vec::new();
     for path in files {
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
-        match parse(&text) {
-            Ok(cases) => all.extend(cases.into_iter().map(|case| (name.clone(), case))),
-            Err((line, error)) => panic!("{name}.txt:{line}: {error}"),
-        }
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        all.extend(lines.map(|(index, line)| {
+            let place = format!("{name}:{}", index + 1);
+            let case = parse_line(line).unwrap_or_else(|error| panic!("{place}: {error}"));
+            Entry { place, text: line.split("=>").next().unwrap_or(line).to_owned(), case }
+        }));
     }
     all
 }
@@ -43,21 +54,17 @@ fn the_interpreter_does_what_the_corpus_says() {
     });
 }
 
-/// Runs all cases and tells which ones differ.
-pub fn check(cases: &[(String, Case)], mut mismatches: impl FnMut(&Case) -> Vec<String>) {
-    let wrong: Vec<String> = cases
+/// Runs all cases and tells which ones differ: each as its line, with what was found for what it says wrongly.
+pub fn check(entries: &[Entry], mut mismatches: impl FnMut(&Case) -> Vec<String>) {
+    let wrong: Vec<String> = entries
         .iter()
-        .filter_map(|(file, case)| {
+        .filter_map(|Entry { place, text, case }| {
             let found = mismatches(case);
-            let code: Vec<String> = case.code.iter().map(|byte| format!("{byte:02x}")).collect();
-            let name = Mode::ALL.iter().find(|(mode, _)| *mode == case.mode).unwrap().1;
-            let head =
-                format!("{file}: {name}/{} | {} | {}", case.privilege, code.join(" "), case.disassembly);
-            (!found.is_empty()).then(|| format!("{head} | … => {}", found.join(" ")))
+            (!found.is_empty()).then(|| format!("{place}: {text}=> {}", found.join(" ")))
         })
         .collect();
-    assert!(cases.len() >= 400, "only {} cases", cases.len());
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(entries.len() >= 400, "only {} cases", entries.len());
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), entries.len(), wrong.join("\n"));
 }
 
 /// What came of a case: state, exception, and the bytes of memory that it names.

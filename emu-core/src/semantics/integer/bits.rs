@@ -1,4 +1,4 @@
-//! BT BTS BTR BTC, BSF BSR, LZCNT TZCNT POPCNT, BMI1, BMI2, CRC32. SDM vol. 1, 7.3.7 and 5.1.16.
+//! BT BTS BTR BTC, BSF BSR, LZCNT TZCNT POPCNT, BMI1, BMI2. SDM vol. 1, 7.3.7 and 5.1.16.
 //!
 //! Flags: bit tests set CF and leave the rest (OF, SF, AF, PF undefined). BSF and BSR set ZF; their result for a
 //! zero source is the old destination, as processors do. LZCNT and TZCNT set CF and ZF, POPCNT only ZF.
@@ -245,42 +245,6 @@ fn pext(source: u64, mut mask: u64, _: u64) -> u64 {
     result
 }
 
-/// CRC32: the Castagnoli polynomial, reflected; 32 bits of state in the first operand.
-fn crc32<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
-    let data = read::<E, AnyForm>(e, i, 1)?;
-    let state = e.gpr(Width::W32, i.reg[0]);
-    let bytes = e.constant(i.width[1].bytes());
-    let r = e.pure(crc32c, state, data, bytes);
-    // The 64-bit form clears the upper half, as a 32-bit write does.
-    e.set_gpr(Width::W32, i.reg[0], r);
-    Ok(())
-}
-
-/// Table of the reflected Castagnoli polynomial by byte.
-const CRC32C: [u32; 256] = {
-    let mut table = [0u32; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut value = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 1 != 0 { value >> 1 ^ 0x82F6_3B78 } else { value >> 1 };
-            bit += 1;
-        }
-        table[byte] = value;
-        byte += 1;
-    }
-    table
-};
-
-fn crc32c(state: u64, data: u64, bytes: u64) -> u64 {
-    let mut crc = state as u32;
-    for byte in &data.to_le_bytes()[..(bytes as usize).min(8)] {
-        crc = crc >> 8 ^ CRC32C[usize::from(crc as u8 ^ byte)];
-    }
-    crc.into()
-}
-
 /// Rows of this family.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     vec![
@@ -301,6 +265,5 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         row(Mnemonic::Bzhi, zero_high::<E>),
         row(Mnemonic::Pdep, parallel::<E, false>),
         row(Mnemonic::Pext, parallel::<E, true>),
-        row(Mnemonic::Crc32, crc32::<E>),
     ]
 }
