@@ -15,7 +15,7 @@ const ARCH: &str = "amd64";
 const KERNEL_META_PACKAGE: &str = "linux-image-cloud-amd64";
 
 const INIT: &str = "#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp /root /sbin /usr/bin /usr/sbin
+/bin/busybox mkdir -p /proc /sys /dev /tmp /root /etc /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -26,9 +26,15 @@ echo
 echo \"Linux $(uname -r) on $(nproc) processor(s), up in $(cut -d' ' -f1 /proc/uptime) s\"
 echo 'Try: cat /proc/cpuinfo, top, poweroff. (Leave by force: Ctrl-A x)'
 echo
-setsid cttyhack sh
-poweroff -f
+# busybox's init is process 1, so that poweroff and reboot work as on a real system. Leaving the shell powers off.
+ln -s /bin/busybox /sbin/init 2>/dev/null
+echo '::once:/bin/sh -c \"cd /root; setsid cttyhack sh; poweroff\"' > /etc/inittab
+echo '::ctrlaltdel:/bin/reboot' >> /etc/inittab
+exec /sbin/init
 ";
+
+/// Name of the initramfs in the cache. A new init needs a new name: the cache outlives versions of emu.
+const INITRD: &str = "initrd-3.gz";
 
 /// A kernel and its initial ramdisk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +48,7 @@ pub struct LinuxGuest {
 /// Obtains the guest, or finds it in `cache` from the last time.
 pub fn obtain(cache: &Path, progress: &dyn Progress) -> Result<LinuxGuest, GuestError> {
     let directory = cache.join("demo");
-    let guest = LinuxGuest { kernel: directory.join("vmlinuz"), initrd: directory.join("initrd.gz") };
+    let guest = LinuxGuest { kernel: directory.join("vmlinuz"), initrd: directory.join(INITRD) };
     if guest.kernel.is_file() && guest.initrd.is_file() {
         return Ok(guest);
     }
@@ -110,7 +116,7 @@ mod tests {
     fn a_guest_in_the_cache_is_used_again() {
         let cache = tempfile::tempdir().unwrap();
         fs::create_dir(cache.path().join("demo")).unwrap();
-        for name in ["vmlinuz", "initrd.gz"] {
+        for name in ["vmlinuz", INITRD] {
             fs::write(cache.path().join("demo").join(name), "x").unwrap();
         }
         let guest = obtain(cache.path(), &Silent).unwrap();
