@@ -138,7 +138,7 @@ impl Cpu {
             events: state.events,
             raised: None,
             leave_block: false,
-            blocks: BlockCache::new(),
+            blocks: BlockCache::new(model.cpus() as usize),
             id,
             model,
             signal,

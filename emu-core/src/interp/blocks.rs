@@ -20,8 +20,10 @@ pub static TABLE: LazyLock<Table<super::Exact>> = LazyLock::new(Table::new);
 
 /// Instructions per arena chunk.
 const CHUNK: usize = 4096;
-/// Chunks until everything is thrown away: 24 MiB.
-const MAX_CHUNKS: usize = 24 * 1024 * 1024 / (CHUNK * size_of::<Insn>());
+/// Bytes of instructions that all CPUs of a machine keep together, and the least that each may keep. A boot of
+/// Linux decodes about 20 MB; what is thrown away of it is mostly code that ran once.
+const TOTAL_BYTES: usize = 16 << 20;
+const LEAST_BYTES: usize = 5 << 20;
 /// Entries of the cache for indirect jumps.
 const JUMP_ENTRIES: usize = 4096;
 
@@ -91,6 +93,8 @@ pub struct JumpEntry {
 
 /// See the module.
 pub struct BlockCache {
+    /// Chunks until everything is thrown away.
+    max_chunks: usize,
     chunks: Vec<Box<[MaybeUninit<Insn>]>>,
     /// Instructions used in the last chunk.
     used: usize,
@@ -113,10 +117,12 @@ pub struct BlockCache {
 unsafe impl Send for BlockCache {}
 
 impl BlockCache {
-    /// An empty cache.
-    pub fn new() -> Self {
+    /// An empty cache for one CPU of `cpus`.
+    pub fn new(cpus: usize) -> Self {
+        let bytes = (TOTAL_BYTES / cpus.max(1)).max(LEAST_BYTES);
         let none = JumpEntry { rip: 0, rip_base: 0, entry: std::ptr::null(), mode: 0, generation: 0 };
         BlockCache {
+            max_chunks: bytes / (CHUNK * size_of::<Insn>()),
             chunks: Vec::new(),
             used: CHUNK,
             map: FxHashMap::default(),
@@ -199,7 +205,7 @@ impl BlockCache {
 
     /// Whether the arena is so full that the next block may not fit: the caller flushes, between blocks.
     pub fn is_full(&self) -> bool {
-        self.chunks.len() >= MAX_CHUNKS && self.used + 512 > CHUNK
+        self.chunks.len() >= self.max_chunks && self.used + 512 > CHUNK
     }
 
     fn allocate(&mut self, count: usize) -> *mut Insn {
@@ -242,12 +248,6 @@ impl BlockCache {
         for jump in self.jumps.iter_mut() {
             jump.generation = 0;
         }
-    }
-}
-
-impl Default for BlockCache {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
