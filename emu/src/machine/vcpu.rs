@@ -132,7 +132,7 @@ fn make(number: usize, parts: VcpuParts) -> Box<Cpu> {
 /// Runs from `state` until asked to stop.
 fn run(cpu: &mut Cpu, state: &CpuState) -> CpuState {
     // The firmware has written to RAM behind the CPUs' backs.
-    cpu.blocks = BlockCache::new();
+    cpu.blocks = BlockCache::new(cpu.model.cpus() as usize);
     cpu.load_state(state);
     match cpu.run() {
         Stop::Requested => cpu.save_state(),
