@@ -50,7 +50,10 @@ mod x86 {
             (is_x86_feature_detected!("pclmulqdq"), PCLMULQDQ),
             (is_x86_feature_detected!("sha"), SHA),
         ];
-        FOUND.store(found.iter().filter(|feature| feature.0).map(|feature| feature.1).sum(), Ordering::Relaxed);
+        FOUND.store(
+            found.iter().filter(|feature| feature.0).map(|feature| feature.1).sum(),
+            Ordering::Relaxed,
+        );
     }
 
     #[inline(always)]

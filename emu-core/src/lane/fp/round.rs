@@ -3,9 +3,9 @@
 
 use super::fp_operations;
 #[cfg(target_arch = "x86_64")]
-use crate::lane::host;
-#[cfg(target_arch = "x86_64")]
 use super::{host_binary, mxcsr};
+#[cfg(target_arch = "x86_64")]
+use crate::lane::host;
 
 /// The immediate is part of the instruction.
 #[cfg(target_arch = "x86_64")]
