@@ -168,3 +168,27 @@ fn code_that_rewrites_itself_runs_as_rewritten() {
     });
     assert_eq!(cpu.regs[3], 499_500);
 }
+
+#[test]
+fn the_same_instruction_pointer_in_another_code_segment_is_another_place() {
+    let ram = GuestMemory::new(16 << 20).unwrap();
+    // 1000:0100  mov ax, 200h; jmp ax          1000:0200  inc bx; jmp 2000:0100
+    ram.write(0x1_0100, &[0xB8, 0x00, 0x02, 0xFF, 0xE0]).unwrap();
+    ram.write(0x1_0200, &[0x43, 0xEA, 0x00, 0x01, 0x00, 0x20]).unwrap();
+    // 2000:0100  mov ax, 200h; jmp ax          2000:0200  add bx, 10h; out F4h, al
+    ram.write(0x2_0100, &[0xB8, 0x00, 0x02, 0xFF, 0xE0]).unwrap();
+    ram.write(0x2_0200, &[0x83, 0xC3, 0x10, 0xE6, 0xF4]).unwrap();
+    let signal = Arc::<VcpuSignal>::default();
+    let model = Arc::new(CpuModel::named("max").unwrap());
+    let mut cpu =
+        Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), signal.clone(), Arc::new(Bare(signal)));
+    let mut state = cpu.save_state();
+    state.segments.data[1] = Segment { attr: 0x9B, ..Segment::real(0x1000) };
+    state.general.rip = 0x100;
+    state.general.gpr[3] = 0;
+    cpu.load_state(&state);
+
+    cpu.run();
+
+    assert_eq!(cpu.regs[3], 0x11);
+}

@@ -211,7 +211,9 @@ impl Cpu {
     /// Loads a segment register with its hidden part (no checks) and brings the mode up to date.
     pub fn set_seg(&mut self, seg: Seg, segment: Segment) {
         self.segments.data[seg as usize] = segment;
-        self.regs[usize::from(slot::SEGMENT_BASE) + seg as usize] = segment.base;
+        if matches!(seg, Seg::Fs | Seg::Gs) {
+            self.regs[usize::from(slot::SEGMENT_BASE) + seg as usize] = segment.base;
+        }
         self.mode_changed();
     }
 

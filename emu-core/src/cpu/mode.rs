@@ -162,9 +162,15 @@ impl Cpu {
         self.mode = Mode(bits);
         self.linear_mask = if code64 { u64::MAX } else { u32::MAX.into() };
         // In 64-bit mode the bases of ES, CS, SS and DS count as zero.
+        let slot_of = |seg: Seg| usize::from(super::slot::SEGMENT_BASE) + seg as usize;
+        let code_base = if code64 { 0 } else { self.seg(Seg::Cs).base };
+        if self.regs[slot_of(Seg::Cs)] != code_base {
+            // What is known by instruction pointer is known no more.
+            self.mmu.new_generation();
+        }
         for seg in [Seg::Es, Seg::Cs, Seg::Ss, Seg::Ds] {
             let base = if code64 { 0 } else { self.seg(seg).base };
-            self.regs[usize::from(super::slot::SEGMENT_BASE) + seg as usize] = base;
+            self.regs[slot_of(seg)] = base;
         }
         self.mmu.set_context(&self.control, self.eflags, user);
     }

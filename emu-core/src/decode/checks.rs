@@ -51,8 +51,13 @@ impl Default for Checks {
 
 /// Instructions in the space of hints: no-operations on processors that do not know them.
 fn is_hint(mnemonic: Mnemonic) -> bool {
-    use Mnemonic::{Cldemote, Endbr32, Endbr64, Prefetchw, Rdsspd, Rdsspq, Reservednop};
-    matches!(mnemonic, Endbr32 | Endbr64 | Rdsspd | Rdsspq | Cldemote | Prefetchw | Reservednop)
+    use Mnemonic::{
+        Cldemote, Endbr32, Endbr64, Prefetchit0, Prefetchit1, Prefetchw, Rdsspd, Rdsspq, Reservednop,
+    };
+    matches!(
+        mnemonic,
+        Endbr32 | Endbr64 | Rdsspd | Rdsspq | Cldemote | Prefetchit0 | Prefetchit1 | Prefetchw | Reservednop
+    )
 }
 
 /// The exception that `instruction` raises in `mode` before it does anything, by its row's attributes.

@@ -9,10 +9,11 @@ use super::{
     emit::{Exact, Fast, Quiet},
 };
 use crate::{
-    arch::{Exception, Width},
+    arch::{Exception, Flags, Width},
     cpu::{Cpu, slot},
     decode::Insn,
     semantics::{Run, Semantics},
+    state::Activity,
 };
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -185,13 +186,29 @@ pub unsafe fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32 {
     let insn = unsafe { &*i };
     cpu.rip = cpu.rip_after(insn);
     match run_exact(cpu, insn) {
+        Ok(_) if !wants_run_loop(cpu) => {
+            let target = cpu.rip;
+            // SAFETY: the row is the last of its block.
+            unsafe { jump_to(cpu, i, target) }
+        }
         Ok(_) => {
-            // SAFETY: the row is the last of its block: the tail follows it.
+            // SAFETY: as above: the tail follows.
             cpu.budget -= unsafe { (*i.add(1).cast::<Tail>()).count };
             LOOK_UP
         }
         Err(exception) => raise(cpu, insn, exception),
     }
+}
+
+/// Whether the state calls for what only the run loop does between instructions.
+fn wants_run_loop(cpu: &Cpu) -> bool {
+    let events = &cpu.events;
+    events.activity != Activity::Active
+        || cpu.mode.is_stepping()
+        || events.shadow
+        || events.pending_debug != 0
+        || cpu.leave_block
+        || cpu.eflags.contains(Flags::RF)
 }
 
 /// An instruction that raises an exception before it does anything; `imm` says which.

@@ -280,6 +280,7 @@ mod absent {
         aesenc aesenclast aesdec aesdeclast aesimc sha1msg1 sha1msg2 sha1nexte sha256msg1 sha256msg2 clmul
     }
 
+    /// There is nothing to find.
     pub fn detect() {}
 
     pub fn sha1rnds4(_: u128, _: u128, _: u8) -> Option<Lane> {

@@ -31,6 +31,8 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         row(Mnemonic::Prefetcht0, nothing),
         row(Mnemonic::Prefetcht1, nothing),
         row(Mnemonic::Prefetcht2, nothing),
+        row(Mnemonic::Prefetchit0, nothing),
+        row(Mnemonic::Prefetchit1, nothing),
         row(Mnemonic::Prefetchw, nothing),
         row(Mnemonic::Prefetchwt1, nothing),
     ]

@@ -25,7 +25,10 @@ pub const fn null_segment(selector: u16, level: u8) -> Segment {
 /// Replaces a segment register; the caller then calls [`Cpu::mode_changed`].
 pub fn put(cpu: &mut Cpu, seg: Seg, segment: Segment) {
     cpu.segments.data[seg as usize] = segment;
-    cpu.regs[usize::from(slot::SEGMENT_BASE) + seg as usize] = segment.base;
+    // The slots of the others are the mode's to set.
+    if matches!(seg, Seg::Fs | Seg::Gs) {
+        cpu.regs[usize::from(slot::SEGMENT_BASE) + seg as usize] = segment.base;
+    }
 }
 
 /// What `seg` holds after `selector` is loaded in real or virtual-8086 mode.

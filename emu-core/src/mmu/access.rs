@@ -182,9 +182,10 @@ impl Cpu {
     /// several parts.
     pub fn probe_write(&mut self, linear: u64, len: u64, privilege: Privilege) -> Result<(), Exception> {
         self.physical(linear, Access::Write, privilege)?;
-        let last = self.wrap_linear(linear.wrapping_add(len.max(1) - 1), privilege);
-        if last >> 12 != linear >> 12 {
-            self.physical(last, Access::Write, privilege)?;
+        if (linear & 0xFFF) + len > 0x1000 {
+            // CR2 tells the first byte that is not there.
+            let second = self.wrap_linear((linear & !0xFFF).wrapping_add(0x1000), privilege);
+            self.physical(second, Access::Write, privilege)?;
         }
         Ok(())
     }

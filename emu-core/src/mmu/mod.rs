@@ -212,7 +212,8 @@ impl Mmu {
         any
     }
 
-    fn new_generation(&mut self) {
+    /// Makes all links between pages, and whatever is known by instruction pointer, invalid.
+    pub fn new_generation(&mut self) {
         // Zero marks links that are never valid.
         self.generation = self.generation.wrapping_add(1).max(1);
     }

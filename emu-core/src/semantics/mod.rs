@@ -1,5 +1,6 @@
 //! What instructions mean, written once, generic over [`Emitter`]. One folder or file per family.
 
+pub mod effects;
 mod emitter;
 pub mod integer;
 mod operand;

@@ -1,6 +1,6 @@
 //! Registers that a PC's firmware programs before it starts a kernel, through the same accesses.
 
-use super::{chipset::Chipset, layout::PCI_ISA_IRQS};
+use super::{chipset::Chipset, layout::PCI_ISA_IRQS, serial::COM_PORTS};
 use emu_devices::{acpi::SCI_IRQ, pci};
 
 /// PIRQ[A-D]_ROUT and PIRQ[E-H]_ROUT of the LPC bridge.
@@ -17,6 +17,7 @@ const VECTORS: (u8, u8) = (0x08, 0x70);
 pub fn program(chipset: &Chipset) {
     route_pci_interrupts(chipset);
     start_interrupt_controllers(chipset);
+    set_serial_format(chipset);
 }
 
 /// PCI interrupts go to the ISA interrupts that the tables name; those and the SCI are level-triggered.
@@ -40,5 +41,15 @@ fn start_interrupt_controllers(chipset: &Chipset) {
         for (port, value) in words {
             chipset.bus.port_write(port, 1, value.into());
         }
+    }
+}
+
+/// Eight data bits, no parity, one stop bit, at the 9600 baud of power-on. A small kernel may print without any
+/// set-up of its own.
+fn set_serial_format(chipset: &Chipset) {
+    const LCR: u16 = 3;
+    const EIGHT_BITS: u32 = 0b11;
+    for (com, _) in COM_PORTS.into_iter().zip(&chipset.uarts) {
+        chipset.bus.port_write(com.port + LCR, 1, EIGHT_BITS);
     }
 }

@@ -125,19 +125,35 @@ fn exchange_add<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
     Ok(())
 }
 
-/// CMPXCHG: the destination is written in any case, with its own value if the comparison fails.
+/// CMPXCHG: memory is written in any case, with its own value if the comparison fails; a register only if it
+/// succeeds, so that a failing 32-bit comparison leaves the upper half alone.
 fn compare_exchange<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
     let w = i.width[0];
     let accumulator = e.gpr(w, RAX);
-    let whole = e.gpr(Width::W64, RAX);
     let source = e.gpr(w, i.reg[1]);
-    let (old, _) = update::<E, AnyForm>(e, i, 0, |e, old| {
-        let same = e.equal(old, accumulator);
-        e.select(same, source, old)
-    })?;
+    let old = match i.kind[0] {
+        Kind::Gpr => {
+            let old = e.gpr(w, i.reg[0]);
+            let same = e.equal(old, accumulator);
+            let kept_width = if w == Width::W32 { Width::W64 } else { w };
+            let kept = e.gpr(kept_width, i.reg[0]);
+            let value = e.select(same, source, kept);
+            e.set_gpr(kept_width, i.reg[0], value);
+            old
+        }
+        _ => {
+            let (old, _) = update::<E, AnyForm>(e, i, 0, |e, old| {
+                let same = e.equal(old, accumulator);
+                e.select(same, source, old)
+            })?;
+            old
+        }
+    };
     let difference = e.sub(w, accumulator, old);
     set_flags_sub(e, w, accumulator, old, difference);
     let same = e.equal(old, accumulator);
+    // The accumulator as it is now: it may itself have been the destination.
+    let whole = e.gpr(Width::W64, RAX);
     let loaded = match w {
         Width::W32 | Width::W64 => old,
         _ => {
