@@ -1,8 +1,8 @@
-//! `cargo xtask ci`: the lint and every test, guests included. The last words are the test runner's.
+//! `cargo xtask ci`: the lint, the handlers' machine code and every test, guests included. The last words are the test runner's.
 
 use crate::{
     guests::{self, Guest},
-    lint,
+    handlers, lint,
     workspace::{TEST_PROFILE, build_emu, cargo, step},
 };
 use anyhow::Result;
@@ -21,6 +21,9 @@ pub fn run() -> Result<()> {
         }
     }
     lint::run()?;
-    build_emu(TEST_PROFILE)?;
+    let emu = build_emu(TEST_PROFILE)?;
+    if cfg!(target_arch = "x86_64") {
+        handlers::check(&emu)?;
+    }
     step(&mut cargo(["test", "--workspace", "--no-fail-fast", "--profile", TEST_PROFILE]))
 }

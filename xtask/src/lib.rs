@@ -4,5 +4,6 @@
 pub mod bench;
 pub mod ci;
 pub mod guests;
+pub mod handlers;
 pub mod lint;
 pub mod workspace;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{bench, ci, guests, lint};
+use xtask::{bench, ci, guests, handlers, lint};
 
 /// Developer commands of emu.
 #[derive(Parser)]
@@ -21,7 +21,9 @@ enum Command {
     Guests(guests::Options),
     /// Run the benchmark guest on emu and on QEMU in turn, and compare
     Bench(bench::Options),
-    /// What must pass before a change is merged: lint, then every test, the guests' included
+    /// Check in the machine code that the interpreter's handlers continue by jumps
+    Handlers(handlers::Options),
+    /// What must pass before a change is merged: lint, handlers, then every test, the guests' included
     Ci,
 }
 
@@ -40,6 +42,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Lint => lint::run(),
         Command::Guests(options) => guests::run(options),
         Command::Bench(options) => bench::run(options),
+        Command::Handlers(options) => handlers::run(options),
         Command::Ci => ci::run(),
     }
 }

@@ -2,7 +2,8 @@
 //! next in tail position, so that a run of blocks is a chain of jumps.
 //!
 //! rustc makes these calls jumps when optimising but does not promise it; a chain that did not would still be
-//! bounded by the budget, for which vCPU threads have stack enough. Debug builds return to a loop instead.
+//! bounded by the budget, for which vCPU threads have stack enough. `cargo xtask handlers` checks the machine
+//! code. Debug builds return to a loop instead.
 
 use super::{
     blocks::{Crossing, JumpEntry, TABLE, Tail},
