@@ -399,8 +399,16 @@ fn control_flow(mnemonic: Mnemonic, instruction: &Instruction, i: &Insn, mode: M
     let near_form = matches!(i.kind[0], Kind::Gpr | Kind::Mem) && i.width[0] == native;
     match mnemonic {
         Mnemonic::Jmp if near => Some(branch::<Jump>),
-        Mnemonic::Call if near && flat_stack(mode) && i.width[0] == native => Some(branch::<Call>),
-        Mnemonic::Ret if flat_stack(mode) && i.imm2_width() == native => Some(indirect::<Ret>),
+        Mnemonic::Call if near && flat_stack(mode) && i.width[0] == native => Some(if mode.is_64bit() {
+            branch::<Call<Fixed<Q, IMM, IMM>>>
+        } else {
+            branch::<Call<Fixed<D, IMM, IMM>>>
+        }),
+        Mnemonic::Ret if flat_stack(mode) && i.imm2_width() == native => Some(if mode.is_64bit() {
+            indirect::<Ret<Fixed<Q, IMM, IMM>>>
+        } else {
+            indirect::<Ret<Fixed<D, IMM, IMM>>>
+        }),
         Mnemonic::Jmp if near_form && is_near_indirect(instruction) => indirect_from::<false>(i, mode),
         Mnemonic::Call if near_form && is_near_indirect(instruction) && flat_stack(mode) => {
             indirect_from::<true>(i, mode)

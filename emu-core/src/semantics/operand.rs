@@ -17,6 +17,16 @@ pub trait Form {
     fn kind(i: &Insn, k: usize) -> Kind;
     /// How the memory operand's address is computed.
     const ADDRESS: AddressForm;
+    /// Width of the stack pointer.
+    #[inline(always)]
+    fn stack_width(i: &Insn) -> Width {
+        i.stack_width()
+    }
+    /// Operand size of an instruction that has no operand to tell it (RET).
+    #[inline(always)]
+    fn implied_width(i: &Insn) -> Width {
+        i.imm2_width()
+    }
 }
 
 /// Looked up in the instruction.
@@ -76,6 +86,15 @@ impl<const W: u8, const DST: u8, const SRC: u8, const W2: u8> Form for Fixed<W, 
     }
     const ADDRESS: AddressForm =
         if DST == fixed::SCALED || SRC == fixed::SCALED { AddressForm::Scaled } else { AddressForm::Base };
+    /// Specialised stack instructions push and pop what the mode's stack pointer is wide.
+    #[inline(always)]
+    fn stack_width(_: &Insn) -> Width {
+        width_of(W)
+    }
+    #[inline(always)]
+    fn implied_width(_: &Insn) -> Width {
+        width_of(W)
+    }
 }
 
 /// A semantic function as a type, so that handlers can be made from it.

@@ -33,12 +33,6 @@ impl Semantics for Jump {
     }
 }
 
-/// Width of the return address and target of a near call or indirect jump.
-#[inline(always)]
-fn target_width(i: &Insn) -> Width {
-    i.width[0]
-}
-
 /// RIP of the next instruction, as pushed by a call.
 #[inline(always)]
 fn return_address<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> E::Value {
@@ -49,14 +43,14 @@ fn return_address<E: Emitter>(e: &mut E, i: &Insn, w: Width) -> E::Value {
 }
 
 /// CALL rel.
-pub struct Call;
+pub struct Call<F>(PhantomData<F>);
 
-impl Semantics for Call {
+impl<F: Form> Semantics for Call<F> {
     #[inline(always)]
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
-        let w = target_width(i);
+        let w = F::width(i, 0);
         let next = return_address(e, i, w);
-        super::stack::push(e, i, w, next)?;
+        super::stack::push::<E, F>(e, i, w, next)?;
         e.jump(i)
     }
 }
@@ -83,18 +77,18 @@ impl<F: Form> Semantics for CallTo<F> {
         let next = return_address(e, i, w);
         // The target is checked before the return address is pushed.
         e.jump_to(i, target)?;
-        super::stack::push(e, i, w, next)
+        super::stack::push::<E, F>(e, i, w, next)
     }
 }
 
 /// RET and RET imm16.
-pub struct Ret;
+pub struct Ret<F>(PhantomData<F>);
 
-impl Semantics for Ret {
+impl<F: Form> Semantics for Ret<F> {
     #[inline(always)]
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
-        let w = i.imm2_width();
-        let sp_width = i.stack_width();
+        let w = F::implied_width(i);
+        let sp_width = F::stack_width(i);
         let sp_at = slot::byte_offset(slot::RSP);
         let sp = e.gpr(sp_width, sp_at);
         let target = e.load_at(Seg::Ss, sp, w)?;
@@ -186,9 +180,9 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         jcc(Mnemonic::Jrcxz, jump_if_count_zero::<E>),
         // Forms of JMP and CALL through a register or memory have rows of their own below.
         jcc(Mnemonic::Jmp, run::<E, Jump>),
-        jcc(Mnemonic::Call, run::<E, Call>),
+        jcc(Mnemonic::Call, run::<E, Call<AnyForm>>),
         jcc(Mnemonic::Zero_bytes, next_block::<E>),
-        row(Mnemonic::Ret, run::<E, Ret>).with(Attr::INDIRECT),
+        row(Mnemonic::Ret, run::<E, Ret<AnyForm>>).with(Attr::INDIRECT),
         indirect(iced_x86::Code::Jmp_rm16, run::<E, JumpTo<AnyForm>>),
         indirect(iced_x86::Code::Jmp_rm32, run::<E, JumpTo<AnyForm>>),
         indirect(iced_x86::Code::Jmp_rm64, run::<E, JumpTo<AnyForm>>),

@@ -21,8 +21,8 @@ const SP: u8 = slot::byte_offset(slot::RSP);
 
 /// Pushes `value`.
 #[inline(always)]
-pub fn push<E: Emitter>(e: &mut E, i: &Insn, w: Width, value: E::Value) -> Step<E> {
-    let sp_width = i.stack_width();
+pub fn push<E: Emitter, F: Form>(e: &mut E, i: &Insn, w: Width, value: E::Value) -> Step<E> {
+    let sp_width = F::stack_width(i);
     let sp = e.gpr(sp_width, SP);
     let size = e.constant(w.bytes());
     let sp = e.sub(sp_width, sp, size);
@@ -38,7 +38,7 @@ impl<F: Form> Semantics for Push<F> {
     #[inline(always)]
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
         let value = read::<E, F>(e, i, 0)?;
-        push(e, i, F::width(i, 0), value)
+        push::<E, F>(e, i, F::width(i, 0), value)
     }
 }
 
@@ -49,7 +49,7 @@ impl<F: Form> Semantics for Pop<F> {
     #[inline(always)]
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
         let w = F::width(i, 0);
-        let sp_width = i.stack_width();
+        let sp_width = F::stack_width(i);
         let sp = e.gpr(sp_width, SP);
         let value = e.load_at(Seg::Ss, sp, w)?;
         let size = e.constant(w.bytes());
