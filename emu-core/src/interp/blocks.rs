@@ -22,8 +22,8 @@ pub static TABLE: LazyLock<Table<super::Exact>> = LazyLock::new(Table::new);
 const CHUNK: usize = 4096;
 /// Bytes of instructions that all CPUs of a machine keep together, and the least that each may keep. A boot of
 /// Linux decodes about 20 MB; what is thrown away of it is mostly code that ran once.
-const TOTAL_BYTES: usize = 16 << 20;
-const LEAST_BYTES: usize = 5 << 20;
+const TOTAL_BYTES: usize = 14 << 20;
+const LEAST_BYTES: usize = 3 << 20;
 /// Entries of the cache for indirect jumps.
 const JUMP_ENTRIES: usize = 4096;
 
