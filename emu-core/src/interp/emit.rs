@@ -66,6 +66,14 @@ pub trait Path {
     fn slow_write(cpu: &mut Cpu, linear: u64, w: Width, value: u64) -> Result<(), Self::Fault>;
 }
 
+impl Cpu {
+    /// Acts on this CPU by the emitter's vocabulary: for microcode that needs a piece of semantics.
+    pub fn with_emitter<R>(&mut self, act: impl FnOnce(&mut Exact) -> R) -> R {
+        // SAFETY: the emitter is gone when this returns; `act` can only borrow it.
+        act(&mut unsafe { Exact::new(self) })
+    }
+}
+
 /// An emitter that acts at once, reaching memory by path `P`.
 pub struct Interp<P: 'static> {
     /// The CPU acted on. Not really static: see [`Interp::new`].

@@ -6,11 +6,11 @@
 
 use crate::{
     arch::{Exception, Flags, Seg, Width},
-    cpu::{Cpu, LazyFlags, slot},
+    cpu::{Cpu, slot},
     decode::{Insn, flag},
     microcode::port::{check_io_permission, read_port, write_port},
     mmu::{Access, Privilege},
-    semantics::{Emitter, Row, microcode_form},
+    semantics::{Arithmetic, Emitter, Row, integer::arith::set_flags_sub, microcode_form},
 };
 use iced_x86::Code;
 use std::sync::atomic::Ordering;
@@ -111,11 +111,12 @@ fn lods(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
     Ok(())
 }
 
+/// Flags as CMP sets them.
 fn compare(cpu: &mut Cpu, w: Width, a: u64, b: u64) {
-    let r = a.wrapping_sub(b) & w.mask();
-    let borrows = (!a & b | (!a | b) & r) & w.mask();
-    let carries = borrows << (64 - w.bits()) & crate::cpu::AUX_CARRIES;
-    cpu.flags = LazyFlags { result: w.sign_extend(r), aux: carries | borrows & crate::cpu::AUX_AF };
+    cpu.with_emitter(|e| {
+        let difference = e.sub(w, a, b);
+        set_flags_sub(e, w, a, b, difference);
+    });
 }
 
 fn scas(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {

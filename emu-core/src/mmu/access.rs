@@ -92,9 +92,9 @@ impl Cpu {
     /// Guest-physical address for an access at `linear` (its page only).
     fn physical(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<u64, Exception> {
         let user = self.user(privilege);
-        let generation_before = self.trace.is_some() && self.mmu.would_walk(linear, access, user);
+        let walks = self.trace.is_some() && self.mmu.would_walk(linear, access, user);
         let physical = self.mmu.translate(linear, access, user)?;
-        if generation_before {
+        if walks {
             let id = self.id;
             if let Some(trace) = &mut self.trace {
                 trace.translated(id, linear, physical);

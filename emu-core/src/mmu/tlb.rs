@@ -41,8 +41,7 @@ pub fn fetch_index(linear: u64) -> usize {
     ((linear >> 12) ^ (linear >> 21)) as usize & (FETCH_ENTRIES - 1)
 }
 
-/// No access has this tag: it is not canonical and, being not page-aligned at its start, farther than a page
-/// from any address.
+/// Part of every tag that matches nothing: not canonical, and completed so that its index is another entry's.
 const NO_TAG: u64 = 0x8000_0000_0000_0000;
 
 impl TlbEntry {
