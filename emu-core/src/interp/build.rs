@@ -112,9 +112,7 @@ impl Cpu {
                 return self.build_across(linear, physical, &code, mode);
             }
             let len = next.max(offset + 1) - offset;
-            if !self.claim(physical, len as u64) {
-                continue;
-            }
+            self.claim(physical, len as u64);
             // Another CPU may have written between the read and the mark.
             let mut again = [0; WINDOW];
             self.read_code(page, offset, &mut again);
@@ -134,12 +132,11 @@ impl Cpu {
         }
     }
 
-    /// Marks code before it is used; true always (a page that held none gives up direct writes).
-    fn claim(&mut self, physical: u64, len: u64) -> bool {
+    /// Marks code before it is used. A page that held none gives up direct writes.
+    fn claim(&mut self, physical: u64, len: u64) {
         if self.memory.code().mark(self.id, physical, len) {
             self.mmu.protect_from_writes(physical & !0xFFF);
         }
-        true
     }
 
     /// The bytes of the page at `page` from `offset` on, as many as a block can have.

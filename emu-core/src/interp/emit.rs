@@ -623,7 +623,7 @@ impl<P: Path> Registers for Interp<P> {
         (r.significand, r.sign_exponent) = (value, 0xFFFF);
     }
     fn enter_mmx(&mut self) {
-        (self.cpu.x87.top, self.cpu.x87.valid) = (0, 0xFF);
+        self.cpu.x87.enter_mmx();
     }
 }
 
