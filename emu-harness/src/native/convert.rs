@@ -3,6 +3,7 @@
 use super::{
     descriptors::Descriptors,
     frame::Layout,
+    landing,
     shared::{BYTES, Batch, CASES, Case, Descriptor, PAGE, PAGES, PIECES, Piece, Registers, Segment, end},
 };
 use crate::{
@@ -130,6 +131,7 @@ pub fn add(setup: &Setup, batch: &mut Batch, filled: &mut Filled) -> Result<bool
         long: long.into(),
         limit: setup.instructions,
         stop: setup.stop.unwrap_or(u64::MAX),
+        landing: landing::place(setup).unwrap_or(u64::MAX),
         stack_mask: match (long, stack.attr & attr::D) {
             (true, _) => u64::MAX,
             (_, 0) => 0xFFFF,
@@ -245,7 +247,7 @@ pub fn outcome(setup: &Setup, batch: &Batch, number: usize) -> Result<Outcome, U
         _ => return unsuitable("the case overwrote the harness's memory"),
     }
     let mut state = setup.state.clone();
-    let exception = (case.end == end::EXCEPTION).then(|| exception(case));
+    let exception = (case.end == end::EXCEPTION).then(|| exception(setup, case));
     if exception.is_some_and(|raised| raised.vector == vector::PF) {
         state.control.cr2 = case.cr2;
     }
@@ -259,8 +261,15 @@ pub fn outcome(setup: &Setup, batch: &Batch, number: usize) -> Result<Outcome, U
     Ok(Outcome { state, exception, memory: memory.collect(), instructions: case.completed })
 }
 
-fn exception(case: &Case) -> Exception {
+fn exception(setup: &Setup, case: &Case) -> Exception {
     let vector = case.vector as u8;
+    if matches!(vector, vector::BP | vector::OF)
+        && setup.state.segments.idtr.limit < 16 * u16::from(vector) + 15
+    {
+        // INT3 and INTO go through the interrupt table: that of the setup ends before their gates, the host's
+        // does not. Index and IDT flag make the error code.
+        return Exception { vector: vector::GP, error_code: Some(u16::from(vector) << 3 | 2) };
+    }
     let has_code = matches!(vector, 8 | 10..=14 | 17);
     let mut error = case.error as u16;
     if vector == vector::PF && case.cr2 >= KERNEL {

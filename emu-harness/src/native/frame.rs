@@ -125,6 +125,11 @@ impl<'a> Frame<'a> {
         self.get(REG_EFL)
     }
 
+    /// Puts RIP before the breakpoint that it is behind.
+    pub fn step_back(&mut self) {
+        self.context.uc_mcontext.gregs[REG_RIP as usize] -= 1;
+    }
+
     /// Has the interrupted code go on for one more instruction.
     pub fn set_trap(&mut self) {
         self.context.uc_mcontext.gregs[REG_EFL as usize] |= TRAP as i64;
@@ -136,14 +141,14 @@ impl<'a> Frame<'a> {
         (both as u16, (both >> 48) as u16)
     }
 
-    /// Has the interrupted code go on with `registers`, its CS and SS, and the trap flag.
+    /// Has the interrupted code go on with `registers`, and its CS and SS.
     pub fn load(&mut self, registers: &Registers, code: u16, stack: u16) {
         let gregs = &mut self.context.uc_mcontext.gregs;
         for (value, place) in registers.gpr.iter().zip(PLACES) {
             gregs[place as usize] = *value as i64;
         }
         gregs[REG_RIP as usize] = registers.rip as i64;
-        gregs[REG_EFL as usize] = (registers.rflags | TRAP) as i64;
+        gregs[REG_EFL as usize] = registers.rflags as i64;
         gregs[REG_CSGSFS as usize] = (u64::from(code) | u64::from(stack) << 48) as i64;
         self.context.uc_flags |= RESTORE_SS;
         let area = self.area();

@@ -27,12 +27,14 @@ pub struct Pages {
     pages: [Page; PAGES],
     used: usize,
     window: *mut u8,
+    /// A breakpoint that stands somewhere, and what it replaces.
+    breakpoint: Option<(*mut u8, u8)>,
 }
 
 impl Pages {
     /// None is mapped yet. `window` has all of them.
     pub fn new(window: *mut u8) -> Self {
-        Pages { pages: [NOWHERE; PAGES], used: 0, window }
+        Pages { pages: [NOWHERE; PAGES], used: 0, window, breakpoint: None }
     }
 
     /// Makes exactly the pages that `pieces` touch present, and fills them from `bytes`; nothing if the kernel
@@ -89,6 +91,31 @@ impl Pages {
     pub fn byte(&self, address: u64) -> Option<*mut u8> {
         let number = self.number(address & !(PAGE - 1)).filter(|number| self.pages[*number].wanted != 0)?;
         Some(self.place(number, address))
+    }
+
+    /// Puts INT3 at a linear address; says whether it could, which needs a page that the case may execute and
+    /// not write.
+    pub fn set_breakpoint(&mut self, address: u64) -> bool {
+        const INT3: u8 = 0xCC;
+        let page = address & !(PAGE - 1);
+        let fits = |page: &Page| {
+            page.wanted & libc::PROT_EXEC as u32 != 0 && page.wanted & libc::PROT_WRITE as u32 == 0
+        };
+        let number = self.number(page).filter(|number| fits(&self.pages[*number]));
+        self.breakpoint = number.map(|number| {
+            let place = self.place(number, address);
+            // SAFETY: within the window.
+            (place, unsafe { place.replace(INT3) })
+        });
+        self.breakpoint.is_some()
+    }
+
+    /// Puts back what the breakpoint replaced.
+    pub fn clear_breakpoint(&mut self) {
+        if let Some((place, byte)) = self.breakpoint.take() {
+            // SAFETY: as it was set.
+            unsafe { place.write(byte) };
+        }
     }
 
     fn place(&self, number: usize, address: u64) -> *mut u8 {

@@ -3,7 +3,7 @@
 //! Cases run in a child process (`child`), which may be killed by what it executes, and is started again: a
 //! case that kills it is reported as such, the others are not affected. Harness and child share memory
 //! (`shared`) in which there is room for a batch of cases. In the child, a signal handler (`signal`) is the
-//! way into a case and out of it: registers are set and taken in the signal frame (`frame`), the trap flag
+//! way into a case and out of it: registers are set and taken in the signal frame (`frame`), the trap flag, or a breakpoint where that is as good (`landing`),
 //! steps, exceptions come as signals with vector, error code and CR2. 16-bit and 32-bit code runs in segments of
 //! a local descriptor table (`descriptors`), memory is mapped where the case has it, with its rights
 //! (`memory`); what a case does not have is not present.
@@ -24,6 +24,7 @@ mod descriptors;
 mod frame;
 mod host;
 mod kernel;
+mod landing;
 mod memory;
 mod opcode;
 mod shared;

@@ -107,6 +107,8 @@ pub struct Case {
     pub limit: u32,
     /// RIP to end at; `u64::MAX` is none.
     pub stop: u64,
+    /// Linear address of a breakpoint that ends it, of one instruction; `u64::MAX` is none: it is stepped.
+    pub landing: u64,
     /// Bits of RSP that make the stack pointer.
     pub stack_mask: u64,
     /// First of its pieces of memory.

@@ -1,8 +1,8 @@
 //! The signal handler, in which cases are prepared and collected, one after another.
 //!
 //! A breakpoint of the child's own enters it. From there on, each return from the handler executes an instruction
-//! of a case: the frame has the case's registers and the trap flag. The trap after it, or the signal of its
-//! exception, enters the handler again. So there is one signal for each instruction, no exit code to write,
+//! of a case: the frame has the case's registers and the trap flag, or a breakpoint stands behind the instruction.
+//! The trap after it, or the signal of its exception, enters the handler again. So there is one signal for each instruction, no exit code to write,
 //! branches need no care, and exceptions come with vector, error code and CR2. After the last case the handler
 //! returns to where the breakpoint was.
 
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// No repeated instruction of a case has so many iterations.
 const MAX_TRAPS: u32 = 100_000;
 const DEBUG: u32 = 1;
+const BREAKPOINT: u32 = 3;
 const IF: u64 = 1 << 9;
 
 /// The child's runner. The handler has no other way to it.
@@ -51,12 +52,14 @@ struct Step {
     traps: u32,
     /// Instructions completed before it.
     completed: u32,
+    /// Whether a breakpoint ends it, not a trap.
+    landing: bool,
 }
 
 impl Runner {
     /// For cases in `batch`, with memory seen through `window`.
     pub fn new(batch: *mut Batch, window: *mut u8, layout: Layout) -> Self {
-        let step = Step { rip: 0, kind: Kind::Plain, traps: 0, completed: 0 };
+        let step = Step { rip: 0, kind: Kind::Plain, traps: 0, completed: 0, landing: false };
         Runner { batch, pages: Pages::new(window), descriptors: Descriptors::new(), layout, own: None, step }
     }
 
@@ -78,12 +81,19 @@ impl Runner {
         let case = &mut batch.cases[batch.current as usize % CASES];
         let outcome = match (signal, frame.vector()) {
             (libc::SIGSYS, _) => Some(end::SYSTEM_CALL),
+            (_, BREAKPOINT) if self.step.landing => {
+                frame.step_back();
+                self.correct_pushed(case, frame);
+                self.step.completed = 1;
+                Some(end::DONE)
+            }
             (_, DEBUG) => self.trapped(case, frame),
             _ => Some(end::EXCEPTION),
         };
         let Some(outcome) = outcome else { return };
         self.collect(case, &own, frame, outcome);
         let (first, len) = (case.first as usize, case.pieces as usize);
+        self.pages.clear_breakpoint();
         if let Some(pieces) = batch.pieces.get(first..first + len) {
             self.pages.collect(pieces, &mut batch.bytes);
         }
@@ -98,9 +108,7 @@ impl Runner {
             self.step.traps += 1;
             return (self.step.traps > MAX_TRAPS).then_some(end::TOO_LONG);
         }
-        if self.step.kind == Kind::PushesFlags {
-            self.correct_pushed(case, frame);
-        }
+        self.correct_pushed(case, frame);
         self.step.completed += 1;
         if self.step.completed >= case.limit || rip == case.stop {
             return Some(end::DONE);
@@ -108,7 +116,9 @@ impl Runner {
         if self.step.kind == Kind::LoadsFlags && frame.rflags() & TRAP != 0 {
             return Some(end::OWN_TRAP);
         }
-        self.begin_step(case, rip)?;
+        if self.begin_step(case, rip).is_none() {
+            return Some(end::NO_TRAP);
+        }
         frame.set_trap();
         None
     }
@@ -127,6 +137,9 @@ impl Runner {
 
     /// The flags that PUSHF stored are the host's: TF is ours, and IF is always set.
     fn correct_pushed(&self, case: &Case, frame: &Frame<'_>) {
+        if self.step.kind != Kind::PushesFlags {
+            return;
+        }
         let base = if case.long != 0 { 0 } else { case.segments[2].descriptor.base.into() };
         let high = (frame.rsp() & case.stack_mask).wrapping_add(base).wrapping_add(1);
         if let Some(byte) = self.pages.byte(high) {
@@ -194,8 +207,13 @@ impl Runner {
         }
         selectors.bases = [case.registers.fs_base, case.registers.gs_base];
         self.step.completed = 0;
-        self.begin_step(case, case.registers.rip).ok_or(end::NO_TRAP)?;
+        let stepped = self.begin_step(case, case.registers.rip);
         frame.load(&case.registers, selectors.all[1], selectors.all[2]);
+        self.step.landing = self.pages.set_breakpoint(case.landing);
+        if !self.step.landing {
+            stepped.ok_or(end::NO_TRAP)?;
+            frame.set_trap();
+        }
         // SAFETY: null selectors, or descriptors that have just been looked up; nothing here uses thread-local
         // storage.
         unsafe { selectors.load(case.long != 0) };

@@ -172,7 +172,6 @@ fn bases_of_fs_and_gs_are_the_setups() {
 #[rstest]
 #[case(&[0x0F, 0x05], "system call")]
 #[case(&[0xCD, 0x80], "system call")]
-#[case(&[0x8E, 0xD0], "load of SS")]
 fn what_would_leave_the_sandbox_is_refused(#[case] code: &[u8], #[case] reason: &str) {
     let mut native = native();
 
@@ -180,6 +179,36 @@ fn what_would_leave_the_sandbox_is_refused(#[case] code: &[u8], #[case] reason: 
 
     assert!(refused.0.contains(reason), "{refused}");
     both(&mut native, &setup(&[0x90]));
+}
+
+#[test]
+fn a_load_of_ss_ends_at_a_breakpoint_but_cannot_be_stepped() {
+    let mut native = native();
+    let mut load = setup(&[0x8E, 0xD0]);
+
+    let null = native.execute(&load).unwrap();
+    load.instructions = 2;
+    let refused = native.execute(&load).unwrap_err();
+
+    assert_eq!(null.exception, Some(Exception { vector: 13, error_code: Some(0) }));
+    assert!(refused.0.contains("load of SS"), "{refused}");
+}
+
+#[rstest]
+#[case::stepped(Rights::ALL)]
+#[case::landing(READ_ONLY)]
+fn stepping_and_a_breakpoint_show_the_same(#[case] rights: Rights) {
+    let codes: [&[u8]; 6] =
+        [&[0x9C], &[0x9D], &[0xF3, 0xAA], &[0x48, 0x8B, 0x05, 1, 0, 0, 0], &[0xCC], &[0x48, 0x11, 0xC8]];
+    let mut native = native();
+    for code in codes {
+        let mut setup = setup(code);
+        setup.memory[0].rights = rights;
+        (setup.state.general.gpr[1], setup.state.general.gpr[7]) = (3, DATA);
+        (setup.state.general.gpr[0], setup.state.general.rflags) = (9, Flags::FIXED | Flags::CF);
+        let outcome = both(&mut native, &setup);
+        assert_eq!(outcome.memory[0], code);
+    }
 }
 
 #[test]
