@@ -138,18 +138,6 @@ fn logic<R: Rows>(rows: &mut R) {
     both::<Pandn>(rows, Code::Pandn_mm_mmm64, Code::Pandn_xmm_xmmm128);
     both::<Por>(rows, Code::Por_mm_mmm64, Code::Por_xmm_xmmm128);
     both::<Pxor>(rows, Code::Pxor_mm_mmm64, Code::Pxor_xmm_xmmm128);
-    for code in [Code::Andps_xmm_xmmm128, Code::Andpd_xmm_xmmm128] {
-        rows.add::<Packed<Pand>>(code, ALIGNED);
-    }
-    for code in [Code::Andnps_xmm_xmmm128, Code::Andnpd_xmm_xmmm128] {
-        rows.add::<Packed<Pandn>>(code, ALIGNED);
-    }
-    for code in [Code::Orps_xmm_xmmm128, Code::Orpd_xmm_xmmm128] {
-        rows.add::<Packed<Por>>(code, ALIGNED);
-    }
-    for code in [Code::Xorps_xmm_xmmm128, Code::Xorpd_xmm_xmmm128] {
-        rows.add::<Packed<Pxor>>(code, ALIGNED);
-    }
     shift::<Psllw>(
         rows,
         [Code::Psllw_mm_mmm64, Code::Psllw_mm_imm8],

@@ -15,8 +15,11 @@ mod convert;
 mod crypto;
 mod elements;
 mod float;
+mod float_bits;
 mod integer;
+mod lanes;
 mod mmx;
+mod mmx_moves;
 mod moves;
 mod operand;
 mod packed;
@@ -55,6 +58,8 @@ const SCALAR: Attr = Attr::SSE.union(Attr::SIMD_FP);
 const PACKED: Attr = ALIGNED.union(Attr::SIMD_FP);
 /// AVX, memory operand unaligned.
 const AVX: Attr = Attr::AVX;
+/// AVX, memory operand aligned.
+const AVX_ALIGNED: Attr = Attr::AVX.union(Attr::ALIGNED);
 /// AVX floating point.
 const AVX_FP: Attr = Attr::AVX.union(Attr::SIMD_FP);
 /// MMX.
@@ -63,10 +68,13 @@ const MMX: Attr = Attr::MMX;
 /// All rows of the families here.
 pub fn list(rows: &mut impl Rows) {
     moves::list(rows);
+    mmx_moves::list(rows);
+    lanes::list(rows);
     integer::list(rows);
     shuffle::list(rows);
     elements::list(rows);
     float::list(rows);
+    float_bits::list(rows);
     convert::list(rows);
     text::list(rows);
     crypto::list(rows);
