@@ -190,6 +190,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DEFAULT_CPU_MODEL;
     use firmware::boot::{BootMode, DescriptorTable};
 
     fn boot_state() -> BootState {
@@ -252,7 +253,7 @@ mod tests {
         let config = MachineConfig { kernel: Some("k".into()), ..MachineConfig::default() };
         let message = |error: BootError| StartError::Boot(error).for_user(&config).to_string();
         assert!(message(BootError::NotAKernel("empty")).starts_with("--kernel k: the kernel file is empty"));
-        assert!(message(BootError::NeedsLongMode).starts_with("--cpu x86-64-v2: "));
+        assert!(message(BootError::NeedsLongMode).starts_with(&format!("--cpu {DEFAULT_CPU_MODEL}: ")));
         let no_room = BootError::NoRoom { what: "initrd", need_mib: 200, ram_mib: 128 };
         assert!(message(no_room).starts_with("--memory 128M: the initrd needs 200 MiB"));
     }
