@@ -39,6 +39,8 @@ mod x86 {
     const AES: u32 = 1 << 3;
     const PCLMULQDQ: u32 = 1 << 4;
     const SHA: u32 = 1 << 5;
+    const FMA: u32 = 1 << 8;
+    const F16C: u32 = 1 << 9;
 
     /// Finds out what the host has. Until then nothing beyond SSE2 is used.
     pub fn detect() {
@@ -49,6 +51,8 @@ mod x86 {
             (is_x86_feature_detected!("aes"), AES),
             (is_x86_feature_detected!("pclmulqdq"), PCLMULQDQ),
             (is_x86_feature_detected!("sha"), SHA),
+            (is_x86_feature_detected!("fma"), FMA),
+            (is_x86_feature_detected!("f16c"), F16C),
         ];
         FOUND.store(
             found.iter().filter(|feature| feature.0).map(|feature| feature.1).sum(),
@@ -65,6 +69,18 @@ mod x86 {
     #[inline(always)]
     pub fn has_sse4_1() -> bool {
         has(SSE4_1)
+    }
+
+    /// For fused multiplication and addition.
+    #[inline(always)]
+    pub fn has_fma() -> bool {
+        has(FMA)
+    }
+
+    /// For numbers of half precision.
+    #[inline(always)]
+    pub fn has_f16c() -> bool {
+        has(F16C)
     }
 
     /// SSE2: every x86-64 host has it.

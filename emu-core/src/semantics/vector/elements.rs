@@ -1,8 +1,8 @@
 //! Elements to and from general-purpose registers, and sign masks. SDM vol. 1, 10.4.4, 12.6.6 to 12.6.8.
 
 use super::{
-    MMX, Meaning, Rows, SSE,
-    operand::{extend, read_gpr, read_low, write_gpr},
+    AVX, MMX, Meaning, Rows, SSE,
+    operand::{Encoding, Legacy, Vex, VexUnary, extend, read_gpr, read_low, write_gpr, write_lane},
     packed::width,
 };
 use crate::{
@@ -21,10 +21,10 @@ use std::marker::PhantomData;
 struct Insert<O, const W: u8>(PhantomData<O>);
 /// PEXTRx: to a register, zero-extended, or 2^`W` bytes to memory.
 struct Extract<O, const W: u8>(PhantomData<O>);
-/// PMOVMSKB, MOVMSKPS, MOVMSKPD.
-struct SignMask<O>(PhantomData<O>);
+/// PMOVMSKB, MOVMSKPS, MOVMSKPD: `BITS` from each lane.
+struct SignMask<O, const BITS: u64, V = Legacy>(PhantomData<(O, V)>);
 /// INSERTPS: in memory there is only one element to choose from.
-struct Insertps;
+struct Insertps<V = Legacy>(PhantomData<V>);
 /// PINSRW on an MMX register.
 struct InsertMmx;
 /// PEXTRW from an MMX register.
@@ -54,24 +54,38 @@ impl<O: LaneOperation, const W: u8> Meaning for Extract<O, W> {
         write_gpr::<E, F>(e, i, 0, w, element)
     }
 }
-impl<O: LaneOperation> Meaning for SignMask<O> {
+impl<O: LaneOperation, const BITS: u64, V: Encoding> Meaning for SignMask<O, BITS, V> {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let value = e.vector(i.reg[1], 0);
-        let mask = e.lane_op::<O>(value, value, 0);
-        let mask = e.lane_low(mask);
+        let mut mask = signs::<E, O>(e, i, 0);
+        if V::both_lanes(i) {
+            let upper = signs::<E, O>(e, i, 1);
+            let count = e.constant(BITS);
+            let upper = e.shl(Width::W64, upper, count);
+            mask = e.or(mask, upper);
+        }
         e.set_gpr(Width::W64, i.reg[0], mask);
         Ok(())
     }
 }
-impl Meaning for Insertps {
+
+/// Signs of the elements of a lane of operand 1.
+#[inline(always)]
+fn signs<E: Emitter, O: LaneOperation>(e: &mut E, i: &Insn, lane: usize) -> E::Value {
+    let value = e.vector(i.reg[1], lane);
+    let mask = e.lane_op::<O>(value, value, 0);
+    e.lane_low(mask)
+}
+
+impl<V: Encoding> Meaning for Insertps<V> {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let b = read_low::<E, F>(e, i, 1, Width::W32)?;
-        let a = e.vector(i.reg[0], 0);
-        let imm = i.imm as u8 & if F::kind(i, 1) == Kind::Mem { 0x3F } else { 0xFF };
+        let second = V::FIRST + 1;
+        let b = read_low::<E, F>(e, i, second, Width::W32)?;
+        let a = e.vector(i.reg[V::FIRST], 0);
+        let imm = i.imm as u8 & if F::kind(i, second) == Kind::Mem { 0x3F } else { 0xFF };
         let r = e.lane_op::<InsertSingle>(a, b, imm);
-        e.set_vector(i.reg[0], 0, r);
+        write_lane::<E, V>(e, i, r);
         Ok(())
     }
 }
@@ -142,15 +156,35 @@ pub fn list<R: Rows>(rows: &mut R) {
     }
     rows.add::<Extract<Pextrq, 3>>(Code::Pextrq_rm64_xmm_imm8, SSE);
     for code in [Code::Pmovmskb_r32_xmm, Code::Pmovmskb_r64_xmm] {
-        rows.add::<SignMask<Pmovmskb>>(code, SSE);
+        rows.add::<SignMask<Pmovmskb, 16>>(code, SSE);
     }
     for code in [Code::Movmskps_r32_xmm, Code::Movmskps_r64_xmm] {
-        rows.add::<SignMask<Movmskps>>(code, SSE);
+        rows.add::<SignMask<Movmskps, 4>>(code, SSE);
+    }
+    for code in [
+        Code::VEX_Vmovmskps_r32_xmm,
+        Code::VEX_Vmovmskps_r64_xmm,
+        Code::VEX_Vmovmskps_r32_ymm,
+        Code::VEX_Vmovmskps_r64_ymm,
+    ] {
+        rows.add::<SignMask<Movmskps, 4, VexUnary>>(code, AVX);
     }
     for code in [Code::Movmskpd_r32_xmm, Code::Movmskpd_r64_xmm] {
-        rows.add::<SignMask<Movmskpd>>(code, SSE);
+        rows.add::<SignMask<Movmskpd, 2>>(code, SSE);
+    }
+    for code in [
+        Code::VEX_Vmovmskpd_r32_xmm,
+        Code::VEX_Vmovmskpd_r64_xmm,
+        Code::VEX_Vmovmskpd_r32_ymm,
+        Code::VEX_Vmovmskpd_r64_ymm,
+    ] {
+        rows.add::<SignMask<Movmskpd, 2, VexUnary>>(code, AVX);
     }
     rows.add::<Insertps>(Code::Insertps_xmm_xmmm32_imm8, SSE);
+    rows.add::<Insertps<Vex>>(Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8, AVX);
+    for code in [Code::VEX_Vextractps_rm32_xmm_imm8, Code::VEX_Vextractps_r64m32_xmm_imm8] {
+        rows.add::<Extract<Pextrd, 2>>(code, AVX);
+    }
     for code in [Code::Pinsrw_mm_r32m16_imm8, Code::Pinsrw_mm_r64m16_imm8] {
         rows.add::<InsertMmx>(code, MMX);
     }

@@ -16,6 +16,7 @@ mod crypto;
 mod elements;
 mod float;
 mod float_bits;
+mod fused;
 mod integer;
 mod lanes;
 mod mmx;
@@ -75,6 +76,7 @@ pub fn list(rows: &mut impl Rows) {
     elements::list(rows);
     float::list(rows);
     float_bits::list(rows);
+    fused::list(rows);
     convert::list(rows);
     text::list(rows);
     crypto::list(rows);
