@@ -280,10 +280,10 @@ mod tests {
     #[test]
     fn xsave_sizes_follow_the_components() {
         let max = CpuModel::named("max").unwrap();
-        assert_eq!(max.cpuid(0xD, 0, &context()), [0x203, 576, 2696, 0]);
+        assert_eq!(max.cpuid(0xD, 0, &context()), [0x207, 576, 2696, 0]);
         assert_eq!(max.cpuid(0xD, 9, &context()), [8, 2688, 0, 0]);
         let all = CpuidContext { xcr0: max.xcr0(), ..context() };
-        assert_eq!(max.cpuid(0xD, 1, &all), [0xF, 584, 0, 0]);
+        assert_eq!(max.cpuid(0xD, 1, &all), [0xF, 840, 0, 0]);
         assert_eq!(CpuModel::default().cpuid(0xD, 2, &all), [0; 4]);
     }
 

@@ -123,6 +123,7 @@ table! {
     // An idle loop on MWAIT polls: see `microcode::mwait`.
     Monitor         "monitor"            L1C[3]  Max   needs[] decodes[MONITOR]
     Ssse3           "ssse3"              L1C[9]  V2    needs[Sse3] decodes[SSSE3]
+    Fma             "fma"                L1C[12] Max   needs[Avx] decodes[FMA]
     Cx16            "cx16"               L1C[13] V2    needs[Cx8 Lm] decodes[CMPXCHG16B]
     Pcid            "pcid"               L1C[17] Every needs[Lm] decodes[]
     Sse41           "sse4_1"             L1C[19] V2    needs[Ssse3] decodes[SSE4_1]
@@ -133,6 +134,8 @@ table! {
     TscDeadline     "tsc_deadline_timer" L1C[24] Every needs[Apic Tsc Msr] decodes[]
     Aes             "aes"                L1C[25] Max   needs[Sse2] decodes[AES]
     Xsave           "xsave"              L1C[26] Every needs[Fxsr] decodes[XSAVE]
+    Avx             "avx"                L1C[28] Max   needs[Xsave Sse42] decodes[AVX]
+    F16c            "f16c"               L1C[29] Max   needs[Avx] decodes[F16C]
     Rdrand          "rdrand"             L1C[30] Every  needs[] decodes[RDRAND]
     Hypervisor      "hypervisor"         L1C[31] Every needs[] decodes[]
 
@@ -141,6 +144,7 @@ table! {
     Fsgsbase        "fsgsbase"           L7B[0]  Every needs[Lm] decodes[FSGSBASE]
     TscAdjust       "tsc_adjust"         L7B[1]  Every needs[Tsc Msr] decodes[]
     Bmi1            "bmi1"               L7B[3]  Max   needs[] decodes[BMI1]
+    Avx2            "avx2"               L7B[5]  Max   needs[Avx] decodes[AVX2]
     Smep            "smep"               L7B[7]  Every needs[] decodes[]
     Bmi2            "bmi2"               L7B[8]  Max   needs[] decodes[BMI2]
     Erms            "erms"               L7B[9]  Every needs[] decodes[]

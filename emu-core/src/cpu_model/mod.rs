@@ -122,6 +122,7 @@ impl CpuModel {
     pub fn xcr0(&self) -> Xcr0 {
         let mut components = Xcr0::X87;
         components.set(Xcr0::SSE, self.has(Feature::Sse));
+        components.set(Xcr0::AVX, self.has(Feature::Avx));
         components.set(Xcr0::PKRU, self.has(Feature::Pku));
         components
     }
@@ -208,10 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn max_decodes_everything_in_the_table_and_no_avx() {
+    fn max_decodes_everything_in_the_table_and_no_avx512() {
         let max = CpuModel::named("max").unwrap();
         assert!(max.allows(Code::Sha1rnds4_xmm_xmmm128_imm8) && max.allows(Code::Rdseed_r64));
-        assert!(!max.allows(Code::VEX_Vaddps_ymm_ymm_ymmm256));
+        assert!(max.allows(Code::VEX_Vaddps_ymm_ymm_ymmm256) && max.allows(Code::VEX_Vpaddb_ymm_ymm_ymmm256));
+        assert!(!max.allows(Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er));
         assert_eq!(max.decoder_options(), 0);
     }
 
