@@ -158,6 +158,9 @@ table! {
 
     Umip            "umip"               L7C[2]  Every needs[] decodes[]
     Pku             "pku"                L7C[3]  Max   needs[Xsave Lm] decodes[PKU]
+    Gfni            "gfni"               L7C[8]  Max   needs[Sse2] decodes[GFNI]
+    Vaes            "vaes"               L7C[9]  Max   needs[Aes Avx] decodes[VAES]
+    Vpclmulqdq      "vpclmulqdq"         L7C[10] Max   needs[Pclmulqdq Avx] decodes[VPCLMULQDQ]
     La57            "la57"               L7C[16] Max   needs[Lm] decodes[]
     Rdpid           "rdpid"              L7C[22] Max   needs[Msr] decodes[RDPID]
     Cldemote        "cldemote"           L7C[25] Max   needs[] decodes[CLDEMOTE]
