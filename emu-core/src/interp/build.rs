@@ -235,11 +235,8 @@ impl Cpu {
             return true;
         }
         let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &self.model);
-        let fault = if facts.row == NO_ROW {
-            Some(Exception::UD)
-        } else {
-            crate::decode::fault_of(facts.attr, instruction, mode)
-        };
+        let fault =
+            if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, mode) };
         if let Some(exception) = fault {
             let imm = match exception {
                 Exception::UD => 0,

@@ -29,7 +29,9 @@ pub use arith::*;
 pub use carryless::{Pclmulqdq, crc32};
 pub use galois::{Gf2p8affineinvqb, Gf2p8affineqb, Gf2p8mulb};
 pub use host::detect;
-pub use operation::{FpOp, FpOperation, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3};
+pub use operation::{
+    FpOp, FpOp3, FpOperation, FpOperation3, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3,
+};
 pub use permute::*;
 pub use sha::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
 pub use shift::*;

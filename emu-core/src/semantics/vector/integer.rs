@@ -4,7 +4,7 @@
 use super::{
     ALIGNED, MMX, Meaning, Rows, SSE,
     mmx::{Joined, Mmx, MmxByImmediate},
-    operand::{Legacy, read_lanes, set_low_flags},
+    operand::{read_lane, set_low_flags},
     packed::{ByImmediate, Packed},
 };
 use crate::{
@@ -28,7 +28,7 @@ struct Test;
 impl Meaning for Test {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let [b, _] = read_lanes::<E, F, Legacy>(e, i, 1)?;
+        let b = read_lane::<E, F>(e, i, 1)?;
         let a = e.vector(i.reg[0], 0);
         let flags = e.lane_op::<Ptest>(a, b, 0);
         let flags = e.lane_low(flags);

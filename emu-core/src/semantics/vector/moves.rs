@@ -47,7 +47,7 @@ struct ToGpr<const W: u8>;
 impl Meaning for Load {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let value = read_lane::<E, F>(e, i, 1, 0)?;
+        let value = read_lane::<E, F>(e, i, 1)?;
         e.set_vector(i.reg[0], 0, value);
         Ok(())
     }
@@ -57,7 +57,7 @@ impl Meaning for Store {
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         let value = e.vector(i.reg[1], 0);
         match F::kind(i, 0) {
-            Kind::Mem => e.store_lane(i, F::ADDRESS, 0, value),
+            Kind::Mem => e.store_lanes(i, F::ADDRESS, [value]),
             _ => {
                 e.set_vector(i.reg[0], 0, value);
                 Ok(())

@@ -1,9 +1,9 @@
 //! Pack, unpack, shuffle, blend, extend. SDM vol. 1, 9.4.6, 10.4.4, 11.4.1.4, 12.6.5, 12.11.
 
 use super::{
-    ALIGNED, MMX, Rows, SSE,
+    ALIGNED, AVX, MMX, Rows, SSE,
     mmx::{Align, Joined, Mmx, Shuffle, UnpackHigh},
-    packed::{FromLow, Packed, WithXmm0},
+    packed::{FromLow, Packed, WithFourth, WithXmm0},
 };
 use crate::lane::{
     Blendpd, Blendps, Blendvpd, Blendvps, LaneOperation, Movshdup, Movsldup, Packssdw, Packsswb, Packusdw,
@@ -73,6 +73,12 @@ pub fn list<R: Rows>(rows: &mut R) {
     rows.add::<WithXmm0<Pblendvb>>(Code::Pblendvb_xmm_xmmm128, ALIGNED);
     rows.add::<WithXmm0<Blendvps>>(Code::Blendvps_xmm_xmmm128, ALIGNED);
     rows.add::<WithXmm0<Blendvpd>>(Code::Blendvpd_xmm_xmmm128, ALIGNED);
+    for code in [Code::VEX_Vblendvps_xmm_xmm_xmmm128_xmm, Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm] {
+        rows.add::<WithFourth<Blendvps>>(code, AVX);
+    }
+    for code in [Code::VEX_Vblendvpd_xmm_xmm_xmmm128_xmm, Code::VEX_Vblendvpd_ymm_ymm_ymmm256_ymm] {
+        rows.add::<WithFourth<Blendvpd>>(code, AVX);
+    }
     extensions(rows);
 }
 
