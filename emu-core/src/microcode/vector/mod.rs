@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is checked before any of them.
-const VEX: Attr = Attr::SSE;
+const VEX: Attr = Attr::AVX;
 
 /// Rows of this family.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {

@@ -15,11 +15,15 @@ mod convert;
 mod crypto;
 mod elements;
 mod float;
+mod forms;
 mod integer;
 mod mmx;
 mod moves;
 mod operand;
+mod pack;
 mod packed;
+mod permute;
+mod shift;
 mod shuffle;
 mod text;
 
@@ -64,7 +68,10 @@ const MMX: Attr = Attr::MMX;
 pub fn list(rows: &mut impl Rows) {
     moves::list(rows);
     integer::list(rows);
+    shift::list(rows);
+    pack::list(rows);
     shuffle::list(rows);
+    permute::list(rows);
     elements::list(rows);
     float::list(rows);
     convert::list(rows);

@@ -3,7 +3,7 @@
 //! Scalar loads clear the rest of the lane; scalar moves between registers keep it.
 
 use super::{
-    ALIGNED, MMX, Meaning, Rows, SSE,
+    ALIGNED, AVX, MMX, Meaning, Rows, SSE,
     mmx::{Elementwise, Shape},
     operand::{extend, read_gpr, read_lane, read_low, read_mmx, with_low, write_gpr},
     packed::width,
@@ -368,10 +368,8 @@ fn lanes<R: Rows>(rows: &mut R) {
     for code in [Code::Movups_xmmm128_xmm, Code::Movupd_xmmm128_xmm, Code::Movdqu_xmmm128_xmm] {
         rows.add::<Store>(code, SSE);
     }
-    {
-        let code = Code::Maskmovdqu_rDI_xmm_xmm;
-        rows.add::<MaskMove>(code, SSE);
-    }
+    rows.add::<MaskMove>(Code::Maskmovdqu_rDI_xmm_xmm, SSE);
+    rows.add_rare::<MaskMove>(Code::VEX_Vmaskmovdqu_rDI_xmm_xmm, AVX);
 }
 
 fn parts<R: Rows>(rows: &mut R) {
