@@ -43,19 +43,19 @@ fn address(cpu: &mut Cpu, i: &Insn, index: Width, k: u64) -> u64 {
     base.wrapping_add(index << (i.scale & 3)).wrapping_add(i.disp) & i.asize.mask()
 }
 
-fn dword_by_dword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn dword_by_dword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     gather(cpu, i, Width::W32, Width::W32)
 }
 
-fn qword_by_dword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn qword_by_dword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     gather(cpu, i, Width::W32, Width::W64)
 }
 
-fn dword_by_qword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn dword_by_qword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     gather(cpu, i, Width::W64, Width::W32)
 }
 
-fn qword_by_qword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn qword_by_qword(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     gather(cpu, i, Width::W64, Width::W64)
 }
 

@@ -55,19 +55,19 @@ fn store(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
     Ok(())
 }
 
-fn load_dwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn load_dwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     load(cpu, i, Width::W32)
 }
 
-fn load_qwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn load_qwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     load(cpu, i, Width::W64)
 }
 
-fn store_dwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn store_dwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     store(cpu, i, Width::W32)
 }
 
-fn store_qwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub(super) fn store_qwords(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     store(cpu, i, Width::W64)
 }
 

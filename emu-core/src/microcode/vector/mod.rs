@@ -3,6 +3,8 @@
 
 mod gather;
 mod masked_move;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     arch::Width,
