@@ -136,12 +136,12 @@ pub enum LaneOp {
     Pinsrb, Pinsrw, Pinsrd, Pinsrq, Pextrb, Pextrw, Pextrd, Pextrq,
     Pmovsxbw, Pmovsxbd, Pmovsxbq, Pmovsxwd, Pmovsxwq, Pmovsxdq,
     Pmovzxbw, Pmovzxbd, Pmovzxbq, Pmovzxwd, Pmovzxwq, Pmovzxdq,
-    Pmovmskb, Movmskps, Movmskpd, Ptest,
+    Pmovmskb, Movmskps, Movmskpd, Ptest, Testps, Testpd, Vpermilpd, Vpermilpsvar, Vpermilpdvar,
     Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq,
     Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256msg1, Sha256msg2,
     Pcmpistr, ExpandMask,
     Vpsllvd, Vpsllvq, Vpsrlvd, Vpsrlvq, Vpsravd, Vpermq,
-    Vpbroadcastb, Vpbroadcastw, Vpbroadcastd, Vpbroadcastq,
+    Vpbroadcastb, Vpbroadcastw,
     Gf2p8affineqb, Gf2p8affineinvqb, Gf2p8mulb,
 }
 

@@ -13,10 +13,9 @@ lane_operations! {
         u128::from(element(0) as u64) | element(2) << 64
     };
 
+    // Those of larger elements are PSHUFD and PUNPCKLQDQ.
     Vpbroadcastb(_, b, _) => [b as u8; 16].lane();
     Vpbroadcastw(_, b, _) => [b as u16; 8].lane();
-    Vpbroadcastd(_, b, _) => [b as u32; 4].lane();
-    Vpbroadcastq(_, b, _) => [b as u64; 2].lane();
 }
 
 /// VPERMD and VPERMPS: elements of the source with `b` above `a`, chosen by the elements of `c`.

@@ -2,40 +2,14 @@
 //! but PTEST's.
 
 use super::{
-    ALIGNED, AVX, Meaning, Rows,
+    ALIGNED, AVX, Rows,
+    float_bits::Test,
     forms::{all, all_joined, all_unary, binary, narrow_unary},
-    operand::{Encoding, Legacy, Vex, VexUnary, read_lanes, registers, set_low_flags},
+    operand::{Legacy, Vex, VexUnary},
     packed::Packed,
 };
-use crate::{
-    decode::Insn,
-    lane::*,
-    semantics::{Emitter, Form, Step},
-};
+use crate::lane::*;
 use iced_x86::Code::*;
-use std::marker::PhantomData;
-
-/// PTEST: ZF and CF from two ANDs over all lanes; the other flags become zero.
-struct Test<V>(PhantomData<V>);
-
-impl<V: Encoding> Meaning for Test<V> {
-    #[inline(always)]
-    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let flags = if V::both_lanes(i) {
-            let [b, d] = read_lanes::<E, F, 2>(e, i, 1)?;
-            let [a, c] = registers::<E, 2>(e, i, 0);
-            let (low, high) = (e.lane_op::<Ptest>(a, b, 0), e.lane_op::<Ptest>(c, d, 0));
-            e.lane_op::<Pand>(low, high, 0)
-        } else {
-            let [b] = read_lanes::<E, F, 1>(e, i, 1)?;
-            let a = e.vector(i.reg[0], 0);
-            e.lane_op::<Ptest>(a, b, 0)
-        };
-        let flags = e.lane_low(flags);
-        set_low_flags(e, flags);
-        Ok(())
-    }
-}
 
 /// Rows of this family.
 pub fn list(rows: &mut impl Rows) {
@@ -123,16 +97,8 @@ fn logic<R: Rows>(rows: &mut R) {
     all::<Pandn>(rows, Pandn_mm_mmm64, [Pandn_xmm_xmmm128, VEX_Vpandn_xmm_xmm_xmmm128, VEX_Vpandn_ymm_ymm_ymmm256]);
     all::<Por>(rows, Por_mm_mmm64, [Por_xmm_xmmm128, VEX_Vpor_xmm_xmm_xmmm128, VEX_Vpor_ymm_ymm_ymmm256]);
     all::<Pxor>(rows, Pxor_mm_mmm64, [Pxor_xmm_xmmm128, VEX_Vpxor_xmm_xmm_xmmm128, VEX_Vpxor_ymm_ymm_ymmm256]);
-    binary::<Pand>(rows, [Andps_xmm_xmmm128, VEX_Vandps_xmm_xmm_xmmm128, VEX_Vandps_ymm_ymm_ymmm256]);
-    binary::<Pand>(rows, [Andpd_xmm_xmmm128, VEX_Vandpd_xmm_xmm_xmmm128, VEX_Vandpd_ymm_ymm_ymmm256]);
-    binary::<Pandn>(rows, [Andnps_xmm_xmmm128, VEX_Vandnps_xmm_xmm_xmmm128, VEX_Vandnps_ymm_ymm_ymmm256]);
-    binary::<Pandn>(rows, [Andnpd_xmm_xmmm128, VEX_Vandnpd_xmm_xmm_xmmm128, VEX_Vandnpd_ymm_ymm_ymmm256]);
-    binary::<Por>(rows, [Orps_xmm_xmmm128, VEX_Vorps_xmm_xmm_xmmm128, VEX_Vorps_ymm_ymm_ymmm256]);
-    binary::<Por>(rows, [Orpd_xmm_xmmm128, VEX_Vorpd_xmm_xmm_xmmm128, VEX_Vorpd_ymm_ymm_ymmm256]);
-    binary::<Pxor>(rows, [Xorps_xmm_xmmm128, VEX_Vxorps_xmm_xmm_xmmm128, VEX_Vxorps_ymm_ymm_ymmm256]);
-    binary::<Pxor>(rows, [Xorpd_xmm_xmmm128, VEX_Vxorpd_xmm_xmm_xmmm128, VEX_Vxorpd_ymm_ymm_ymmm256]);
-    rows.add::<Test<Legacy>>(Ptest_xmm_xmmm128, ALIGNED);
+    rows.add::<Test<Ptest, Legacy>>(Ptest_xmm_xmmm128, ALIGNED);
     for code in [VEX_Vptest_xmm_xmmm128, VEX_Vptest_ymm_ymmm256] {
-        rows.add::<Test<VexUnary>>(code, AVX);
+        rows.add::<Test<Ptest, VexUnary>>(code, AVX);
     }
 }

@@ -15,9 +15,12 @@ mod convert;
 mod crypto;
 mod elements;
 mod float;
+mod float_bits;
 mod forms;
 mod integer;
+mod lanes;
 mod mmx;
+mod mmx_moves;
 mod moves;
 mod operand;
 mod pack;
@@ -59,6 +62,8 @@ const SCALAR: Attr = Attr::SSE.union(Attr::SIMD_FP);
 const PACKED: Attr = ALIGNED.union(Attr::SIMD_FP);
 /// AVX, memory operand unaligned.
 const AVX: Attr = Attr::AVX;
+/// AVX, memory operand aligned.
+const AVX_ALIGNED: Attr = Attr::AVX.union(Attr::ALIGNED);
 /// AVX floating point.
 const AVX_FP: Attr = Attr::AVX.union(Attr::SIMD_FP);
 /// MMX.
@@ -67,6 +72,8 @@ const MMX: Attr = Attr::MMX;
 /// All rows of the families here.
 pub fn list(rows: &mut impl Rows) {
     moves::list(rows);
+    mmx_moves::list(rows);
+    lanes::list(rows);
     integer::list(rows);
     shift::list(rows);
     pack::list(rows);
@@ -74,6 +81,7 @@ pub fn list(rows: &mut impl Rows) {
     permute::list(rows);
     elements::list(rows);
     float::list(rows);
+    float_bits::list(rows);
     convert::list(rows);
     text::list(rows);
     crypto::list(rows);

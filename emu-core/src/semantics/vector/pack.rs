@@ -4,7 +4,7 @@ use super::{
     AVX, MMX, Meaning, Rows, SSE,
     forms::{all_joined, binary},
     mmx::{Mmx, UnpackHigh},
-    moves::UnpackLowMmx,
+    mmx_moves::UnpackLowMmx,
     operand::{Encoding, Vex, read_lane, read_low, write_lane, write_lanes},
     packed::{FromLow, width},
 };

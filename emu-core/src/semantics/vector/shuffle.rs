@@ -1,4 +1,4 @@
-//! Shuffle and blend. SDM vol. 1, 9.4.6, 10.4.4, 11.4.1.4, 12.6.5, 12.11, 14.6.
+//! Shuffle and blend integers within lanes. SDM vol. 1, 9.4.6, 10.4.4, 11.4.2, 12.6.5, 12.11, 14.6.
 
 use super::{
     ALIGNED, AVX, MMX, Rows,
@@ -8,16 +8,11 @@ use super::{
     packed::{Packed, WithFourth, WithXmm0},
 };
 use crate::lane::*;
-use iced_x86::Code::{self, *};
+use iced_x86::Code::*;
 
 /// Rows of this family.
-pub fn list<R: Rows>(rows: &mut R) {
-    integers(rows);
-    floats(rows);
-}
-
 #[rustfmt::skip]
-fn integers<R: Rows>(rows: &mut R) {
+pub fn list<R: Rows>(rows: &mut R) {
     rows.add::<Mmx<Pshufb, Shuffle>>(Pshufb_mm_mmm64, MMX);
     binary::<Pshufb>(rows, [Pshufb_xmm_xmmm128, VEX_Vpshufb_xmm_xmm_xmmm128, VEX_Vpshufb_ymm_ymm_ymmm256]);
     rows.add::<Mmx<Palignr, Align>>(Palignr_mm_mmm64_imm8, MMX);
@@ -33,26 +28,5 @@ fn integers<R: Rows>(rows: &mut R) {
     rows.add::<WithXmm0<Pblendvb>>(Pblendvb_xmm_xmmm128, ALIGNED);
     for code in [VEX_Vpblendvb_xmm_xmm_xmmm128_xmm, VEX_Vpblendvb_ymm_ymm_ymmm256_ymm] {
         rows.add::<WithFourth<Pblendvb>>(code, AVX);
-    }
-}
-
-fn floats<R: Rows>(rows: &mut R) {
-    rows.add::<Packed<Punpckldq>>(Code::Unpcklps_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Punpckhdq>>(Code::Unpckhps_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Punpcklqdq>>(Code::Unpcklpd_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Punpckhqdq>>(Code::Unpckhpd_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Shufps>>(Code::Shufps_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Shufpd>>(Code::Shufpd_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Movshdup>>(Code::Movshdup_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Movsldup>>(Code::Movsldup_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Blendps>>(Code::Blendps_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Blendpd>>(Code::Blendpd_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<WithXmm0<Blendvps>>(Code::Blendvps_xmm_xmmm128, ALIGNED);
-    rows.add::<WithXmm0<Blendvpd>>(Code::Blendvpd_xmm_xmmm128, ALIGNED);
-    for code in [Code::VEX_Vblendvps_xmm_xmm_xmmm128_xmm, Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm] {
-        rows.add::<WithFourth<Blendvps>>(code, AVX);
-    }
-    for code in [Code::VEX_Vblendvpd_xmm_xmm_xmmm128_xmm, Code::VEX_Vblendvpd_ymm_ymm_ymmm256_ymm] {
-        rows.add::<WithFourth<Blendvpd>>(code, AVX);
     }
 }
