@@ -16,13 +16,17 @@ mod crypto;
 mod elements;
 mod float;
 mod float_bits;
+mod forms;
 mod integer;
 mod lanes;
 mod mmx;
 mod mmx_moves;
 mod moves;
 mod operand;
+mod pack;
 mod packed;
+mod permute;
+mod shift;
 mod shuffle;
 mod text;
 
@@ -71,7 +75,10 @@ pub fn list(rows: &mut impl Rows) {
     mmx_moves::list(rows);
     lanes::list(rows);
     integer::list(rows);
+    shift::list(rows);
+    pack::list(rows);
     shuffle::list(rows);
+    permute::list(rows);
     elements::list(rows);
     float::list(rows);
     float_bits::list(rows);
