@@ -44,6 +44,8 @@ pub struct MachineConfig {
     pub debugcon: Option<SerialSpec>,
     /// Whether the isa-debug-exit port 0xF4 exists.
     pub debug_exit: bool,
+    /// Whether the devices that test kernels look for exist: pc-testdev, pci-testdev, fw_cfg.
+    pub test_device: bool,
     /// Whether a reset ends the run.
     pub no_reboot: bool,
     /// What the real-time clock shows at power-on.
@@ -64,6 +66,7 @@ impl Default for MachineConfig {
             serial: vec![SerialSpec::Stdio],
             debugcon: None,
             debug_exit: false,
+            test_device: false,
             no_reboot: false,
             rtc: RtcSpec::Utc,
             trace: Vec::new(),

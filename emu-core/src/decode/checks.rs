@@ -1,5 +1,5 @@
 //! What is checked when an instruction is decoded, so that handlers contain only the operation: CPUID features,
-//! modes, privilege, availability of x87, MMX and SSE.
+//! modes, privilege, availability of x87, MMX, SSE and AVX.
 
 use crate::{
     arch::Exception,
@@ -7,7 +7,7 @@ use crate::{
     cpu_model::CpuModel,
     semantics::{Attr, Emitter, NO_ROW, Table},
 };
-use iced_x86::{Code, Instruction, Mnemonic};
+use iced_x86::{Code, Mnemonic};
 
 /// What is known of one form under one CPU model.
 #[derive(Debug, Clone, Copy)]
@@ -60,27 +60,17 @@ fn is_hint(mnemonic: Mnemonic) -> bool {
     )
 }
 
-/// The exception that `instruction` raises in `mode` before it does anything, by its row's attributes.
-pub fn fault_of(attr: Attr, instruction: &Instruction, mode: Mode) -> Option<Exception> {
-    if attr.contains(Attr::PROTECTED) && mode.is_real_or_vm86() {
+/// The exception that an instruction raises in `mode` before it does anything, by its row's attributes.
+pub fn fault_of(attr: Attr, mode: Mode) -> Option<Exception> {
+    let undefined = attr.contains(Attr::PROTECTED) && mode.is_real_or_vm86()
+        || attr.contains(Attr::SSE) && mode.sse_undefined()
+        || attr.contains(Attr::AVX) && mode.avx_undefined()
+        || attr.contains(Attr::MMX) && mode.mmx_undefined();
+    if undefined {
         return Some(Exception::UD);
     }
-    if attr.contains(Attr::SSE) {
-        let vex = instruction.op_code().encoding() == iced_x86::EncodingKind::VEX;
-        if if vex { mode.avx_undefined() } else { mode.sse_undefined() } {
-            return Some(Exception::UD);
-        }
-        if mode.task_switched() {
-            return Some(Exception::NM);
-        }
-    }
-    if attr.contains(Attr::MMX) {
-        if mode.mmx_undefined() {
-            return Some(Exception::UD);
-        }
-        if mode.task_switched() {
-            return Some(Exception::NM);
-        }
+    if attr.intersects(Attr::SSE | Attr::AVX | Attr::MMX) && mode.task_switched() {
+        return Some(Exception::NM);
     }
     if attr.contains(Attr::X87) && mode.x87_unavailable() {
         return Some(Exception::NM);

@@ -25,7 +25,9 @@ pub use aes::{Aesdec, Aesdeclast, Aesenc, Aesenclast, Aesimc, Aeskeygenassist};
 pub use arith::*;
 pub use carryless::{Pclmulqdq, crc32};
 pub use host::detect;
-pub use operation::{FpOp, FpOperation, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3};
+pub use operation::{
+    FpOp, FpOp3, FpOperation, FpOperation3, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3,
+};
 pub use sha::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
 pub use shift::*;
 pub use shuffle::*;

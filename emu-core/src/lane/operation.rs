@@ -44,6 +44,19 @@ pub trait FpOperation {
     fn portable(a: u128, b: u128, imm: u8) -> u128;
 }
 
+/// A floating-point operation on three operands, otherwise as [`FpOperation`].
+pub trait FpOperation3 {
+    /// Its number.
+    const OP: FpOp3;
+    /// What it gives.
+    const RESULT: FpResult;
+    /// Does it under the host's MXCSR, leaving its exceptions in the flags there. On hosts other than x86:
+    /// [`portable`](Self::portable).
+    fn apply(a: u128, b: u128, c: u128) -> u128;
+    /// Does it rounding to nearest, without flags.
+    fn portable(a: u128, b: u128, c: u128) -> u128;
+}
+
 /// Declares lane operations: name, operands, what it does.
 macro_rules! lane_operations {
     ($($name:ident($a:pat, $b:pat, $imm:pat) => $body:expr;)*) => {$(
@@ -123,7 +136,7 @@ pub enum LaneOp {
     Pinsrb, Pinsrw, Pinsrd, Pinsrq, Pextrb, Pextrw, Pextrd, Pextrq,
     Pmovsxbw, Pmovsxbd, Pmovsxbq, Pmovsxwd, Pmovsxwq, Pmovsxdq,
     Pmovzxbw, Pmovzxbd, Pmovzxbq, Pmovzxwd, Pmovzxwq, Pmovzxdq,
-    Pmovmskb, Movmskps, Movmskpd, Ptest,
+    Pmovmskb, Movmskps, Movmskpd, Ptest, Testps, Testpd, Vpermilpd, Vpermilpsvar, Vpermilpdvar,
     Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq,
     Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256msg1, Sha256msg2,
     Pcmpistr, ExpandMask,
@@ -151,7 +164,7 @@ pub enum FpOp {
     Mulps, Mulpd, Mulss, Mulsd, Divps, Divpd, Divss, Divsd,
     Minps, Minpd, Minss, Minsd, Maxps, Maxpd, Maxss, Maxsd,
     Sqrtps, Sqrtpd, Sqrtss, Sqrtsd, Rcpps, Rcpss, Rsqrtps, Rsqrtss,
-    Cmpps, Cmppd, Cmpss, Cmpsd, Comiss, Comisd, Ucomiss, Ucomisd,
+    Cmpps, Cmppd, Cmpss, Cmpsd, Vcmpps, Vcmppd, Vcmpss, Vcmpsd, Comiss, Comisd, Ucomiss, Ucomisd,
     Roundps, Roundpd, Roundss, Roundsd, Dpps, Dppd,
     Haddps, Haddpd, Hsubps, Hsubpd, Addsubps, Addsubpd,
     Cvtss2sd, Cvtsd2ss, Cvtps2pd, Cvtpd2ps, Cvtdq2ps, Cvtdq2pd,
@@ -159,4 +172,15 @@ pub enum FpOp {
     Cvtsi2ss32, Cvtsi2ss64, Cvtsi2sd32, Cvtsi2sd64,
     Cvtss2si32, Cvtss2si64, Cvttss2si32, Cvttss2si64,
     Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64,
+}
+
+/// Numbers of the floating-point operations on three operands: `a * b + c` with signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the manual's mnemonics, without the order of operands")]
+#[rustfmt::skip]
+pub enum FpOp3 {
+    Fmaddps, Fmaddpd, Fmaddss, Fmaddsd, Fmsubps, Fmsubpd, Fmsubss, Fmsubsd,
+    Fnmaddps, Fnmaddpd, Fnmaddss, Fnmaddsd, Fnmsubps, Fnmsubpd, Fnmsubss, Fnmsubsd,
+    Fmaddsubps, Fmaddsubpd, Fmsubaddps, Fmsubaddpd,
 }

@@ -36,12 +36,14 @@ bitflags! {
         const MMX = 1 << 7;
         /// SSE: #UD if CR0.EM or not CR4.OSFXSR, #NM if CR0.TS.
         const SSE = 1 << 8;
-        /// A 16-byte memory operand must be aligned (not in VEX form): #GP(0).
+        /// A memory operand of 16 or 32 bytes must be aligned to its size: #GP(0).
         const ALIGNED = 1 << 9;
         /// May raise #XM (SIMD floating point).
         const SIMD_FP = 1 << 10;
         /// Always runs in the exact interpreter with RIP up to date (set for microcode rows).
         const MICROCODE = 1 << 11;
+        /// AVX: #UD unless CR4.OSXSAVE and XCR0\[2:1\] = 11b, and in real and virtual-8086 mode; #NM if CR0.TS.
+        const AVX = 1 << 12;
     }
 }
 

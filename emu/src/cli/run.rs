@@ -18,6 +18,7 @@ Examples:
   emu run
   emu run --kernel vmlinuz --initrd initrd.gz --append 'console=ttyS0 quiet' --memory 1G --cpus 2
   emu run --kernel test.elf --debug-exit --debugcon stdio --serial none --no-reboot
+  emu run --kernel apic.flat --initrd environment --append verbose --debug-exit --test-device
   emu run --kernel xen --initrd 'vmlinuz console=hvc0' --initrd initrd.gz
   emu run --kernel vmlinuz --append console=ttyS0 --trace interrupts:trace.txt --log debug
 
@@ -78,6 +79,11 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Ports")]
     debug_exit: bool,
 
+    /// Add the test devices of QEMU that test kernels use: pc-testdev, pci-testdev, fw_cfg
+    // Both have port 0xE9.
+    #[arg(long, help_heading = "Ports", conflicts_with = "debugcon")]
+    test_device: bool,
+
     /// What emu tells of itself: a level from off to trace, or parts with levels (warn,emu_devices=debug)
     #[arg(
         long,
@@ -130,6 +136,7 @@ impl RunOptions {
             serial: if self.serial.is_empty() { vec![SerialSpec::Stdio] } else { self.serial },
             debugcon: self.debugcon,
             debug_exit: self.debug_exit,
+            test_device: self.test_device,
             no_reboot: self.no_reboot,
             rtc: self.rtc,
             trace: self.trace,

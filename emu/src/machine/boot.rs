@@ -77,15 +77,18 @@ impl Guest {
         let Guest::Files { kernel, modules, command_line } = self else {
             return prepare_embedded(ram, layout, signature);
         };
+        let name = kernel.to_string_lossy();
         let kernel = read("--kernel", kernel)?;
         let contents: Vec<Vec<u8>> =
             modules.iter().map(|(path, _)| read("--initrd", path)).collect::<Result<_, _>>()?;
+        let names: Vec<_> = modules.iter().map(|(path, _)| path.to_string_lossy()).collect();
         let modules: Vec<Module> = contents
             .iter()
             .zip(modules)
-            .map(|(bytes, (_, command_line))| Module { bytes, cmdline: command_line })
+            .zip(&names)
+            .map(|((bytes, (_, cmdline)), name)| Module { bytes, cmdline, name })
             .collect();
-        let image = GuestImage { kernel: &kernel, modules: &modules, cmdline: command_line };
+        let image = GuestImage { kernel: &kernel, modules: &modules, cmdline: command_line, name: &name };
         let boot = firmware::prepare(ram, &image, layout)?;
         Ok(state_at_entry(&boot, signature))
     }

@@ -18,6 +18,7 @@ mod layout;
 mod lifecycle;
 mod relocation;
 mod serial;
+mod test_devices;
 mod trace;
 mod vcpu;
 

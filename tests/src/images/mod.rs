@@ -6,10 +6,12 @@
 
 mod elf;
 mod program;
+mod test_kernel;
 mod vectors;
 
 pub use program::{DEBUG_EXIT_PORT, WRONG_START};
-pub use vectors::{Results, vector_program};
+pub use test_kernel::Check;
+pub use vectors::{VectorResults, vector_program};
 
 use elf::{Class, Elf};
 use iced_x86::IcedError;
@@ -67,6 +69,15 @@ pub fn triple_fault_elf() -> Result<Vec<u8>, IcedError> {
     let header = multiboot_header(0, &[]);
     let entry = LOAD_ADDRESS + header.len() as u32;
     let image = [header, program::triple_fault(entry)?].concat();
+    Ok(Elf { class: Class::Elf32, entry, address: LOAD_ADDRESS, content: &image, note: None }.bytes())
+}
+
+/// A 32-bit ELF of 64-bit code that tries the test devices, as test kernels are. Its exit value is zero, or a
+/// [`Check`].
+pub fn test_kernel_elf() -> Result<Vec<u8>, IcedError> {
+    let header = multiboot_header(0, &[]);
+    let entry = LOAD_ADDRESS + header.len() as u32;
+    let image = [header, test_kernel::assemble(entry)?].concat();
     Ok(Elf { class: Class::Elf32, entry, address: LOAD_ADDRESS, content: &image, note: None }.bytes())
 }
 

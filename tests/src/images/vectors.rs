@@ -2,7 +2,7 @@
 //!
 //! It is a static ELF without a C library: three chains of vectors, each round built on the one before, so that one
 //! wrong lane spoils the end. It gives up its processor now and then: what it has in the upper halves of YMM must
-//! come back. At its end it writes [`Results`] to standard output as bytes.
+//! come back. At its end it writes [`VectorResults`] to standard output as bytes.
 
 use super::elf::{Class, Elf};
 use iced_x86::{
@@ -51,7 +51,7 @@ const OF_RESULTS: usize = 0x130;
 
 /// What the program computes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Results {
+pub struct VectorResults {
     /// A chain of integer operations.
     pub integers: [u32; 8],
     /// A chain of fused multiply-adds and square roots.
@@ -62,7 +62,7 @@ pub struct Results {
     pub masked: [u32; 8],
 }
 
-impl Results {
+impl VectorResults {
     /// What arithmetic says, lane by lane.
     pub fn expected() -> Self {
         let (mut x, mut h, mut reals, mut halves) = (START, [0u32; 8], REALS, [0u16; 8]);
@@ -81,12 +81,12 @@ impl Results {
             reals = reals.map(|y| y.mul_add(REAL_FACTOR, REAL_SUMMAND).sqrt());
         }
         let masked = std::array::from_fn(|lane| if STORED[lane] { h[lane] } else { 0 });
-        Results { integers: h, reals, halves, masked }
+        VectorResults { integers: h, reals, halves, masked }
     }
 
     /// The bytes that the program writes, in hexadecimal.
     pub fn hex(&self) -> String {
-        let Results { integers, reals, halves, masked } = self;
+        let VectorResults { integers, reals, halves, masked } = self;
         let bytes = integers
             .iter()
             .flat_map(|n| n.to_le_bytes())
@@ -130,7 +130,7 @@ fn data() -> Vec<u8> {
     data.extend((0..16u8).map(|byte| byte ^ 3));
     data.extend([FACTOR, SUMMAND, 15, 0].iter().flat_map(|word| word.to_le_bytes()));
     data.extend([REAL_FACTOR, REAL_SUMMAND].iter().flat_map(|real| real.to_le_bytes()));
-    data.resize(OF_RESULTS + size_of::<Results>(), 0);
+    data.resize(OF_RESULTS + size_of::<VectorResults>(), 0);
     data
 }
 
@@ -212,7 +212,7 @@ fn write_results(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.vzeroupper()?;
     a.mov(rsi, rdi)?;
     a.mov(edi, STANDARD_OUTPUT)?;
-    a.mov(edx, size_of::<Results>() as u32)?;
+    a.mov(edx, size_of::<VectorResults>() as u32)?;
     a.mov(eax, WRITE)?;
     a.syscall()?;
     // The exit status is 0 if all was written.
@@ -250,6 +250,6 @@ mod tests {
 
         assert!(output.status.success(), "{output:?}");
         let written: String = output.stdout.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(written, Results::expected().hex());
+        assert_eq!(written, VectorResults::expected().hex());
     }
 }

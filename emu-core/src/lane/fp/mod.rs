@@ -10,7 +10,9 @@ pub mod mxcsr;
 mod portable;
 mod round;
 
-pub use compare::{Cmppd, Cmpps, Cmpsd, Cmpss, Comisd, Comiss, Ucomisd, Ucomiss};
+pub use compare::{
+    Cmppd, Cmpps, Cmpsd, Cmpss, Comisd, Comiss, Ucomisd, Ucomiss, Vcmppd, Vcmpps, Vcmpsd, Vcmpss,
+};
 pub use compute::*;
 pub use convert::*;
 pub use round::{Roundpd, Roundps, Roundsd, Roundss};

@@ -65,28 +65,22 @@ pub fn take_flags() -> u32 {
 
 /// What a guarded operation came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Outcome<const N: usize> {
     /// The result, if no unmasked exception stands in its way.
-    pub result: Option<u128>,
+    pub result: Option<[u128; N]>,
     /// Flags to be set in the guest's MXCSR.
     pub flags: u32,
 }
 
-/// Does `apply` under the guest's `mxcsr`. With unmasked exceptions too it runs masked, and the flags tell what
-/// would have been raised.
+/// Does `apply`, one instruction's operation on its lanes, under the guest's `mxcsr`. With unmasked exceptions
+/// too it runs masked, and the flags tell what would have been raised.
 #[inline(never)]
-pub fn guarded(
-    mxcsr: u32,
-    kind: FpResult,
-    operands: (u128, u128, u8),
-    apply: fn(u128, u128, u8) -> u128,
-) -> Outcome {
+pub fn guarded<const N: usize>(mxcsr: u32, kind: FpResult, apply: &dyn Fn() -> [u128; N]) -> Outcome<N> {
     // Flushing to zero is the masked response to underflow; with underflow unmasked it does not happen.
     let flush = if mxcsr & MASKED_UNDERFLOW != 0 { FTZ } else { 0 };
     let saved = host();
     set_host((mxcsr | MASKS) & CONTROL & (flush | !FTZ));
-    let (a, b, imm) = operands;
-    let result = apply(a, b, imm);
+    let result = apply();
     let mut flags = host() & FLAGS;
     set_host(saved);
     let unmasked = !(mxcsr >> MASKS_SHIFT) & FLAGS;
@@ -94,7 +88,7 @@ pub fn guarded(
         return Outcome { result: None, flags: flags & BEFORE };
     }
     // Unmasked, underflow is raised by every tiny result; masked, only by an inexact one.
-    if unmasked & UNDERFLOW != 0 && has_tiny(kind, result) {
+    if unmasked & UNDERFLOW != 0 && result.iter().any(|&lane| has_tiny(kind, lane)) {
         flags |= UNDERFLOW;
     }
     Outcome { result: (flags & unmasked == 0).then_some(result), flags }

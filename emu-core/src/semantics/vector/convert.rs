@@ -108,7 +108,7 @@ impl<O: FpOperation> Meaning for DoublesToMmx<O> {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         e.check_x87()?;
-        let source = read_lane::<E, F>(e, i, 1, 0)?;
+        let source = read_lane::<E, F>(e, i, 1)?;
         to_mmx::<E, O>(e, i, source)
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     ALIGNED, MMX, Meaning, Rows, SSE,
     mmx::{Joined, Mmx, MmxByImmediate},
-    operand::{Legacy, read_lanes, set_low_flags},
+    operand::{read_lane, set_low_flags},
     packed::{ByImmediate, Packed},
 };
 use crate::{
@@ -28,7 +28,7 @@ struct Test;
 impl Meaning for Test {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let [b, _] = read_lanes::<E, F, Legacy>(e, i, 1)?;
+        let b = read_lane::<E, F>(e, i, 1)?;
         let a = e.vector(i.reg[0], 0);
         let flags = e.lane_op::<Ptest>(a, b, 0);
         let flags = e.lane_low(flags);
@@ -138,18 +138,6 @@ fn logic<R: Rows>(rows: &mut R) {
     both::<Pandn>(rows, Code::Pandn_mm_mmm64, Code::Pandn_xmm_xmmm128);
     both::<Por>(rows, Code::Por_mm_mmm64, Code::Por_xmm_xmmm128);
     both::<Pxor>(rows, Code::Pxor_mm_mmm64, Code::Pxor_xmm_xmmm128);
-    for code in [Code::Andps_xmm_xmmm128, Code::Andpd_xmm_xmmm128] {
-        rows.add::<Packed<Pand>>(code, ALIGNED);
-    }
-    for code in [Code::Andnps_xmm_xmmm128, Code::Andnpd_xmm_xmmm128] {
-        rows.add::<Packed<Pandn>>(code, ALIGNED);
-    }
-    for code in [Code::Orps_xmm_xmmm128, Code::Orpd_xmm_xmmm128] {
-        rows.add::<Packed<Por>>(code, ALIGNED);
-    }
-    for code in [Code::Xorps_xmm_xmmm128, Code::Xorpd_xmm_xmmm128] {
-        rows.add::<Packed<Pxor>>(code, ALIGNED);
-    }
     shift::<Psllw>(
         rows,
         [Code::Psllw_mm_mmm64, Code::Psllw_mm_imm8],

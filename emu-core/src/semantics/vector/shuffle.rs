@@ -1,4 +1,4 @@
-//! Pack, unpack, shuffle, blend, extend. SDM vol. 1, 9.4.6, 10.4.4, 11.4.1.4, 12.6.5, 12.11.
+//! Pack, unpack, shuffle, blend, extend integers. SDM vol. 1, 9.4.6, 10.4.4, 11.4.1.4, 12.6.5, 12.11.
 
 use super::{
     ALIGNED, MMX, Rows, SSE,
@@ -6,10 +6,10 @@ use super::{
     packed::{FromLow, Packed, WithXmm0},
 };
 use crate::lane::{
-    Blendpd, Blendps, Blendvpd, Blendvps, LaneOperation, Movshdup, Movsldup, Packssdw, Packsswb, Packusdw,
-    Packuswb, Palignr, Pblendvb, Pblendw, Pmovsxbd, Pmovsxbq, Pmovsxbw, Pmovsxdq, Pmovsxwd, Pmovsxwq,
-    Pmovzxbd, Pmovzxbq, Pmovzxbw, Pmovzxdq, Pmovzxwd, Pmovzxwq, Pshufb, Pshufd, Pshufhw, Pshuflw, Punpckhbw,
-    Punpckhdq, Punpckhqdq, Punpckhwd, Punpcklbw, Punpckldq, Punpcklqdq, Punpcklwd, Shufpd, Shufps,
+    LaneOperation, Packssdw, Packsswb, Packusdw, Packuswb, Palignr, Pblendvb, Pblendw, Pmovsxbd, Pmovsxbq,
+    Pmovsxbw, Pmovsxdq, Pmovsxwd, Pmovsxwq, Pmovzxbd, Pmovzxbq, Pmovzxbw, Pmovzxdq, Pmovzxwd, Pmovzxwq,
+    Pshufb, Pshufd, Pshufhw, Pshuflw, Punpckhbw, Punpckhdq, Punpckhqdq, Punpckhwd, Punpcklbw, Punpckldq,
+    Punpcklqdq, Punpcklwd,
 };
 use iced_x86::Code;
 
@@ -21,7 +21,7 @@ fn pack<O: LaneOperation>(rows: &mut impl Rows, mmx: Code, xmm: Code) {
 
 /// Interleaving of both: `L` of the lower elements, `H` of the upper ones of lanes.
 fn unpack<L: LaneOperation, H: LaneOperation>(rows: &mut impl Rows, low: [Code; 2], high: [Code; 2]) {
-    rows.add::<super::moves::UnpackLowMmx<L>>(low[0], MMX);
+    rows.add::<super::mmx_moves::UnpackLowMmx<L>>(low[0], MMX);
     rows.add::<Packed<L>>(low[1], ALIGNED);
     rows.add::<Mmx<L, UnpackHigh>>(high[0], MMX);
     rows.add::<Packed<H>>(high[1], ALIGNED);
@@ -50,10 +50,6 @@ pub fn list<R: Rows>(rows: &mut R) {
     );
     rows.add::<Packed<Punpcklqdq>>(Code::Punpcklqdq_xmm_xmmm128, ALIGNED);
     rows.add::<Packed<Punpckhqdq>>(Code::Punpckhqdq_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Punpckldq>>(Code::Unpcklps_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Punpckhdq>>(Code::Unpckhps_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Punpcklqdq>>(Code::Unpcklpd_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Punpckhqdq>>(Code::Unpckhpd_xmm_xmmm128, ALIGNED);
 
     rows.add::<Mmx<Pshufb, Shuffle>>(Code::Pshufb_mm_mmm64, MMX);
     rows.add::<Packed<Pshufb>>(Code::Pshufb_xmm_xmmm128, ALIGNED);
@@ -63,16 +59,8 @@ pub fn list<R: Rows>(rows: &mut R) {
     rows.add::<Packed<Pshufd>>(Code::Pshufd_xmm_xmmm128_imm8, ALIGNED);
     rows.add::<Packed<Pshuflw>>(Code::Pshuflw_xmm_xmmm128_imm8, ALIGNED);
     rows.add::<Packed<Pshufhw>>(Code::Pshufhw_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Shufps>>(Code::Shufps_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Shufpd>>(Code::Shufpd_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Movshdup>>(Code::Movshdup_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Movsldup>>(Code::Movsldup_xmm_xmmm128, ALIGNED);
     rows.add::<Packed<Pblendw>>(Code::Pblendw_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Blendps>>(Code::Blendps_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Blendpd>>(Code::Blendpd_xmm_xmmm128_imm8, ALIGNED);
     rows.add::<WithXmm0<Pblendvb>>(Code::Pblendvb_xmm_xmmm128, ALIGNED);
-    rows.add::<WithXmm0<Blendvps>>(Code::Blendvps_xmm_xmmm128, ALIGNED);
-    rows.add::<WithXmm0<Blendvpd>>(Code::Blendvpd_xmm_xmmm128, ALIGNED);
     extensions(rows);
 }
 

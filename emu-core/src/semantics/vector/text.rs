@@ -27,7 +27,7 @@ struct Compare<const EXPLICIT: bool, const WIDE: bool, const MASK: bool>;
 impl<const EXPLICIT: bool, const WIDE: bool, const MASK: bool> Meaning for Compare<EXPLICIT, WIDE, MASK> {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let b = read_lane::<E, F>(e, i, 1, 0)?;
+        let b = read_lane::<E, F>(e, i, 1)?;
         let a = e.vector(i.reg[0], 0);
         let imm = i.imm as u8;
         let found = if EXPLICIT {
