@@ -121,7 +121,7 @@ impl Interpreter {
             control.cr3 = TABLES;
             if long {
                 control.cr4 |= Cr4::PAE;
-                control.efer = Efer::LME | Efer::LMA | Efer::SCE;
+                control.efer = Efer::LME | Efer::LMA | Efer::SCE | Efer::NXE;
             }
             self.clear_map(long);
             let rights = Rights { user: level == 3, ..Rights::ALL };
