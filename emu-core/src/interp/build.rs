@@ -13,7 +13,7 @@ use crate::{
     memory::CodeMap,
     semantics::{Attr, NO_ROW, Run},
 };
-use iced_x86::{Code, Decoder, Instruction, Mnemonic};
+use iced_x86::{Code, Decoder, DecoderError, Instruction, Mnemonic};
 
 /// Longest block, in instructions.
 const MAX_INSNS: usize = 48;
@@ -56,6 +56,8 @@ impl Cpu {
             Some(block) if self.continues_as_decoded(linear, &block) => block,
             _ => self.build(linear, physical, mode)?,
         };
+        // SAFETY: the entry of a block that was just found or made.
+        self.check_limit(u64::from(unsafe { (*block.entry).len }))?;
         if block.second_page.is_none() {
             let generation = self.mmu.generation();
             self.blocks.set_jump(JumpEntry {
@@ -78,6 +80,12 @@ impl Cpu {
             return Err(Exception::GP0);
         }
         Ok(self.seg(Seg::Cs).base.wrapping_add(self.rip) & 0xFFFF_FFFF)
+    }
+
+    /// Whether the `len` bytes at RIP are within the limit of CS.
+    fn check_limit(&self, len: u64) -> Result<(), Exception> {
+        let inside = self.mode.is_64bit() || self.rip + len <= u64::from(self.seg(Seg::Cs).limit) + 1;
+        if inside { Ok(()) } else { Err(Exception::GP0) }
     }
 
     /// Whether a block that is one instruction across two pages still continues in the same page.
@@ -164,15 +172,15 @@ impl Cpu {
             self.model.decoder_options(),
         );
         let mut instruction = Instruction::default();
-        let limit = if mode.is_stepping() { 1 } else { MAX_INSNS };
+        let limit = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
         while self.blocks.scratch.len() < limit {
             let at = offset + decoder.position();
             if at >= 4096 {
                 return Ok(End::Before(4096));
             }
             decoder.decode_out(&mut instruction);
-            if instruction.is_invalid() && at + MAX_BYTES > 4096 {
-                // It may be valid with the bytes of the next page.
+            if decoder.last_error() == DecoderError::NoMoreBytes {
+                // It goes on in the next page.
                 return Ok(End::Before(at));
             }
             if self.push(&instruction, &code[at - offset..], at, mode) {
@@ -182,7 +190,7 @@ impl Cpu {
         Ok(End::Before(offset + decoder.position()))
     }
 
-    /// One instruction that begins in one page and ends in the next (or is undefined, or too long).
+    /// One instruction that begins in one page and ends in the next (or is too long).
     fn build_across(
         &mut self,
         linear: u64,
@@ -192,6 +200,8 @@ impl Cpu {
     ) -> Result<BlockRef, Exception> {
         let offset = (physical & 0xFFF) as usize;
         let here = 4096 - offset;
+        // Before the page it would go on in is looked for.
+        self.check_limit(here as u64 + 1)?;
         let next_linear = (linear & !0xFFF).wrapping_add(0x1000) & self.linear_mask;
         let second = self.mmu.translate_fetch(next_linear)?;
         let mut bytes = [0; 2 * MAX_BYTES];
@@ -263,8 +273,7 @@ impl Cpu {
     fn fall_through(&mut self, next: usize) {
         let mut i = Insn::blank(specialise::FALL_THROUGH);
         i.row = TABLE.find(Code::Zero_bytes).unwrap_or(NO_ROW);
-        (i.off, i.len, i.imm) = (next as u16, 0, next as u64);
-        i.width = [crate::arch::Width::W64; 2];
+        (i.off, i.len) = (next as u16, 0);
         self.blocks.scratch.push(i);
     }
 

@@ -15,6 +15,9 @@ pub trait Path {
     type Fault;
     /// Whether anybody will look at the flags this instruction sets.
     const FLAGS: bool = true;
+    /// Whether the target of a conditional jump is checked here. If not, it is when the jump is taken for the
+    /// first time (see `handlers::leave`): nothing else is committed by then.
+    const CHECKS_CONDITIONAL_JUMPS: bool = true;
     /// See [`Memory::load`].
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Self::Fault>;
     /// See [`Memory::store`].
@@ -66,7 +69,7 @@ pub trait Path {
     ) -> Result<[u128; N], Self::Fault>;
     /// See [`Vectors::check_x87`](crate::semantics::Vectors::check_x87).
     fn check_x87(cpu: &mut Cpu) -> Result<(), Self::Fault>;
-    /// Checks the target of an indirect jump.
+    /// Checks the target of a jump.
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Self::Fault>;
     /// A 64-bit access that is not one host access, read then written.
     fn slow_read(cpu: &mut Cpu, linear: u64, w: Width) -> Result<u64, Self::Fault>;
@@ -75,6 +78,25 @@ pub trait Path {
 }
 
 impl Cpu {
+    /// Where the direct branch `i` leads if it is taken: an offset in CS.
+    #[inline(always)]
+    pub(super) fn direct_target(&self, i: &Insn) -> u64 {
+        let target = self.regs[usize::from(slot::RIP_BASE)].wrapping_add(i.imm);
+        match i.width[0] {
+            Width::W16 => target & 0xFFFF,
+            _ => target & self.linear_mask,
+        }
+    }
+
+    /// Whether code can be at `target`: within the limit of CS, or canonical.
+    pub(super) fn can_jump_to(&self, target: u64) -> bool {
+        if self.mode.is_64bit() {
+            self.is_canonical(target)
+        } else {
+            target <= u64::from(self.seg(Seg::Cs).limit)
+        }
+    }
+
     /// Acts on this CPU by the emitter's vocabulary: for microcode that needs a piece of semantics.
     pub fn with_emitter<R>(&mut self, act: impl FnOnce(&mut Exact) -> R) -> R {
         // SAFETY: the emitter is gone when this returns; `act` can only borrow it.
@@ -203,6 +225,7 @@ fn register_slot(cpu: &Cpu, number: u8) -> u64 {
 impl<const FLAGS: bool> Path for FastPath<FLAGS> {
     type Fault = Bail;
     const FLAGS: bool = FLAGS;
+    const CHECKS_CONDITIONAL_JUMPS: bool = false;
 
     #[inline(always)]
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Bail> {
@@ -432,12 +455,7 @@ impl Path for ExactPath {
         crate::microcode::x87::check_pending(cpu)
     }
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Exception> {
-        let inside = if cpu.mode.is_64bit() {
-            cpu.is_canonical(target)
-        } else {
-            target <= u64::from(cpu.seg(Seg::Cs).limit)
-        };
-        if inside { Ok(()) } else { Err(Exception::GP0) }
+        if cpu.can_jump_to(target) { Ok(()) } else { Err(Exception::GP0) }
     }
     fn slow_read(cpu: &mut Cpu, linear: u64, w: Width) -> Result<u64, Exception> {
         // The write is checked first, so that the read does not happen if it would fault.
@@ -788,12 +806,16 @@ impl<P: Path> Flow for Interp<P> {
         if c { Err(P::fault(exception)) } else { Ok(()) }
     }
     #[inline(always)]
-    fn jump(&mut self, _: &Insn) -> Result<(), P::Fault> {
+    fn jump(&mut self, i: &Insn) -> Result<(), P::Fault> {
+        P::check_target(self.cpu, self.cpu.direct_target(i))?;
         self.taken = true;
         Ok(())
     }
     #[inline(always)]
-    fn jump_if(&mut self, c: bool, _: &Insn) -> Result<(), P::Fault> {
+    fn jump_if(&mut self, c: bool, i: &Insn) -> Result<(), P::Fault> {
+        if P::CHECKS_CONDITIONAL_JUMPS && c {
+            P::check_target(self.cpu, self.cpu.direct_target(i))?;
+        }
         self.taken = c;
         Ok(())
     }

@@ -142,6 +142,9 @@ pub enum LaneOp {
     Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq,
     Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256msg1, Sha256msg2,
     Pcmpistr, ExpandMask,
+    Vpsllvd, Vpsllvq, Vpsrlvd, Vpsrlvq, Vpsravd, Vpermq,
+    Vpbroadcastb, Vpbroadcastw,
+    Gf2p8affineqb, Gf2p8affineinvqb, Gf2p8mulb,
 }
 
 /// Numbers of the operations on three lanes.
@@ -154,6 +157,7 @@ pub enum LaneOp3 {
     Blendvpd,
     Sha256rnds2,
     Pcmpestr,
+    Vpermd,
 }
 
 /// Numbers of the floating-point operations.

@@ -213,12 +213,12 @@ pub trait Flow: Memory {
     fn raise(&mut self, exception: Exception) -> Self::Fault;
     /// Faults if `c` holds.
     fn fault_if(&mut self, c: Self::Cond, exception: Exception) -> Result<(), Self::Fault>;
-    /// Direct jump to the instruction's target (its immediate). The last thing an instruction does.
+    /// Once the instruction has completed, control goes to its target (its immediate). Faults if that is outside
+    /// the limit of CS or not canonical, so it must precede what the instruction commits.
     fn jump(&mut self, i: &Insn) -> Result<(), Self::Fault>;
-    /// The same if `c` holds, else on to the next instruction.
+    /// The same if `c` holds, else control goes on to the next instruction.
     fn jump_if(&mut self, c: Self::Cond, i: &Insn) -> Result<(), Self::Fault>;
-    /// Jump to the offset `target` in CS (already truncated to the operand size). Faults if it is outside the
-    /// limit or not canonical, so it must precede what the instruction commits.
+    /// The same to the offset `target` in CS (already truncated to the operand size).
     fn jump_to(&mut self, i: &Insn, target: Self::Value) -> Result<(), Self::Fault>;
     /// Runs a slow routine. It sees all state up to date and may change any of it.
     fn helper(&mut self, i: &Insn, f: Helper) -> Result<(), Self::Fault>;

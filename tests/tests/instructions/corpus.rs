@@ -4,8 +4,8 @@ use emu_core::{
     arch::{Cr0, Cr4, Exception as Raised, Flags, Xcr0},
     state::{CpuState, Extended},
 };
-use emu_tests::{
-    corpus::{Case, Exception, Flag, FlagState, Mode, Register, State, parse_line},
+use emu_harness::{
+    corpus::{Case, Exception, Flag, FlagState, Register, State, parse_line},
     interpreter::Interpreter,
 };
 use std::{collections::BTreeMap, fs, path::Path};
@@ -94,8 +94,10 @@ fn on_interpreter(interpreter: &mut Interpreter, case: &Case, before: &CpuState)
         }
     }
     let mut state = interpreter.cpu.save_state();
-    let (exception, cr2) = describe(raised, case.mode);
-    state.control.cr2 = cr2.unwrap_or(state.control.cr2);
+    if let Some(Raised::Page(_, address)) = raised {
+        state.control.cr2 = address;
+    }
+    let exception = raised.and_then(|raised| Exception::of(raised, case.mode));
     let memory = wanted_memory(case)
         .into_keys()
         .filter_map(|address| Some((address, *interpreter.read(address, 1).first()?)))
@@ -137,21 +139,6 @@ pub fn wanted_memory(case: &Case) -> BTreeMap<u64, u8> {
         memory.extend(bytes.iter().enumerate().map(|(at, byte)| (address + at as u64, *byte)));
     }
     memory
-}
-
-/// The exception as the corpus names it, and the address of a page fault.
-fn describe(exception: Option<Raised>, mode: Mode) -> (Option<Exception>, Option<u64>) {
-    let code = |code: u32| (mode != Mode::Real).then_some(code as u16);
-    match exception {
-        None => (None, None),
-        Some(Raised::Plain(vector)) => (Some(Exception { vector, error_code: None }), None),
-        Some(Raised::Code(vector, error)) => (Some(Exception { vector, error_code: code(error) }), None),
-        Some(Raised::Page(error, address)) => {
-            (Some(Exception { vector: 14, error_code: code(error.bits()) }), Some(address))
-        }
-        Some(Raised::Debug(_)) => (Some(Exception { vector: 1, error_code: None }), None),
-        Some(Raised::Restart) => (None, None),
-    }
 }
 
 fn flag_mismatches(case: &Case, expected: Flags, found: Flags) -> Vec<String> {

@@ -11,11 +11,11 @@ use emu_core::{
     semantics::{Run, Table, effects::Effects},
     state::{CpuState, Extended, X87},
 };
-use emu_tests::{
+use emu_harness::{
     corpus::{self, Mode},
     encodings::{Random, Shape, encode, instruction},
-    host::{BASE, END, FIRST, Host, Registers, Result as Outcome, SIZE},
     interpreter::Interpreter,
+    native::{BASE, END, FIRST, Host, Registers, Result as Outcome, SIZE},
 };
 use iced_x86::{
     Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register,

@@ -8,7 +8,7 @@ use emu_core::{
         effects::{Effect, Effects},
     },
 };
-use emu_tests::encodings::{Random, Shape, encode, instruction};
+use emu_harness::encodings::{Random, Shape, encode, instruction};
 use iced_x86::{Code, Decoder, Mnemonic, Register};
 
 /// The handler of instructions that are not executed.

@@ -1,9 +1,9 @@
 //! What has been executed, written as lines of the corpus.
 
 use emu_core::arch::Flags;
-use emu_tests::{
+use emu_harness::{
     corpus::Flag,
-    host::{BASE, Registers, Result as Outcome},
+    native::{BASE, Registers, Result as Outcome},
 };
 use iced_x86::{FastFormatter, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register, RflagsBits};
 use std::fmt::Write;

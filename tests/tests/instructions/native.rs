@@ -8,10 +8,10 @@ use emu_core::{
     arch::Flags,
     state::{CpuState, Extended},
 };
-use emu_tests::{
+use emu_harness::{
     corpus::{Case, Exception, Mode, Register},
-    host::{BASE, END, FIRST, Host, Registers},
     interpreter::Interpreter,
+    native::{BASE, END, FIRST, Host, Registers},
 };
 
 const UNDEFINED: Exception = Exception { vector: 6, error_code: None };

@@ -14,8 +14,10 @@ fn allowed(krate: &str) -> Option<Vec<&'static str>> {
     match krate {
         "emu-core" => Some(vec![]),
         part if PARTS.contains(&part) => Some(vec!["emu-core"]),
-        "emu" => Some(core_and_parts()),
-        "emu-harness" | "xtask" => Some([core_and_parts(), vec!["emu"]].concat()),
+        "emu-harness" => Some(core_and_parts()),
+        // `emu test` is the harness's command line.
+        "emu" => Some([core_and_parts(), vec!["emu-harness"]].concat()),
+        "xtask" => Some([core_and_parts(), vec!["emu", "emu-harness"]].concat()),
         "emu-tests" => Some([core_and_parts(), vec!["emu", "emu-harness", "xtask"]].concat()),
         _ => None,
     }

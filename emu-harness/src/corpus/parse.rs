@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_example_in_the_description_is_read() {
-        let description = include_str!("../../corpus/README.md");
+        let description = include_str!("../../../tests/corpus/README.md");
         let examples = description.split("```").nth(1).unwrap();
         assert!(parse(examples).unwrap().len() >= 5);
     }

@@ -1,6 +1,6 @@
 //! States and outcomes of cases.
 
-use super::Register;
+use super::{Mode, Register};
 use std::fmt;
 
 /// A flag of RFLAGS.
@@ -122,6 +122,21 @@ impl Exception {
         ("MC", 18, false),
         ("XM", 19, false),
     ];
+
+    /// What the core raised, as code in `mode` is told of it: real mode has no error codes. Nothing for what is
+    /// no exception.
+    pub fn of(raised: emu_core::arch::Exception, mode: Mode) -> Option<Self> {
+        use emu_core::arch::{Exception as Raised, vector};
+        let code = |code: u32| (mode != Mode::Real).then_some(code as u16);
+        let (vector, error_code) = match raised {
+            Raised::Plain(vector) => (vector, None),
+            Raised::Code(vector, error) => (vector, code(error)),
+            Raised::Page(error, _) => (vector::PF, code(error.bits())),
+            Raised::Debug(_) => (vector::DB, None),
+            Raised::Restart => return None,
+        };
+        Some(Exception { vector, error_code })
+    }
 
     /// Reads `#GP(0)` or `#UD`; the error code is hexadecimal. The modes without error codes (real) leave it out
     /// of those that have one.

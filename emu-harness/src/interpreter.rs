@@ -1,8 +1,11 @@
 //! The interpreter, one instruction at a time: a CPU in any mode with a little memory, no machine around it.
 
-use crate::corpus::Mode;
+use crate::{
+    Executor, Outcome, Region, Rights, Setup, Unsuitable,
+    corpus::{self, Mode},
+};
 use emu_core::{
-    arch::{Cr0, Cr4, Efer, Exception, Flags, Seg, Segment},
+    arch::{Cr0, Cr4, Efer, Exception, Flags, Seg, Segment, Xcr0},
     cpu::Cpu,
     cpu_model::CpuModel,
     engine::{CpuIo, VcpuSignal},
@@ -14,7 +17,7 @@ use std::sync::Arc;
 /// Size of RAM.
 pub const RAM: u64 = 4 << 20;
 /// Where paging structures are; not mapped.
-const TABLES: u64 = 0x30_0000;
+pub(crate) const TABLES: u64 = 0x30_0000;
 /// Base of the GDT of cases that name its descriptors as memory.
 pub const GDT: u64 = 0x8000;
 
@@ -46,7 +49,9 @@ impl CpuIo for Bare {
     fn time_stamp_counter(&self) -> u64 {
         0
     }
-    fn set_ferr(&self, _: usize, _: bool) {}
+    fn set_ferr(&self, _: usize, _: bool) -> bool {
+        false
+    }
     fn shutdown(&self, _: usize) {}
 }
 
@@ -65,10 +70,15 @@ impl Default for Interpreter {
 impl Interpreter {
     /// After reset.
     pub fn new() -> Self {
+        Self::wired(Arc::new(VcpuSignal::default()), Arc::new(Bare))
+    }
+
+    /// The same with a machine around it.
+    pub fn wired(signal: Arc<VcpuSignal>, io: Arc<dyn CpuIo>) -> Self {
         let ram = GuestMemory::new(RAM).expect("the host has a few megabytes");
         let model = Arc::new(CpuModel::named("max").expect("there is such a model"));
         let memory = Arc::new(PhysicalMemory::new(ram));
-        Interpreter { cpu: Cpu::new(0, model, memory, Arc::new(VcpuSignal::default()), Arc::new(Bare)) }
+        Interpreter { cpu: Cpu::new(0, model, memory, signal, io) }
     }
 
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that
@@ -103,16 +113,21 @@ impl Interpreter {
         state.simd.mxcsr = 0x1F80;
         let long = matches!(mode, Mode::Long64 | Mode::Compatibility32 | Mode::Compatibility16);
         let control = &mut state.control;
-        (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT);
+        (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE);
+        control.xcr0 = self.cpu.model.xcr0() & (Xcr0::X87 | Xcr0::SSE | Xcr0::AVX);
         (control.dr6, control.dr7) = (0xFFFF_0FF0, 0x400);
         if mode != Mode::Real {
             control.cr0 |= Cr0::PE | Cr0::PG | Cr0::WP;
             control.cr3 = TABLES;
             if long {
                 control.cr4 |= Cr4::PAE;
-                control.efer = Efer::LME | Efer::LMA | Efer::SCE;
+                control.efer = Efer::LME | Efer::LMA | Efer::SCE | Efer::NXE;
             }
-            self.map(long, level == 3, present);
+            self.clear_map(long);
+            let rights = Rights { user: level == 3, ..Rights::ALL };
+            for address in present {
+                self.map(long, *address, rights);
+            }
         }
         if mode == Mode::V86 {
             state.general.rflags |= Flags::VM;
@@ -126,25 +141,45 @@ impl Interpreter {
         state
     }
 
-    fn map(&mut self, long: bool, user: bool, present: &[u64]) {
-        let rights = if user { 7 } else { 3 };
-        self.write(TABLES, &[0; 0x4000]);
-        // 4 MiB: two page tables in long mode, one otherwise.
-        let table = if long {
-            for (at, to) in [(0, 0x1000), (0x1000, 0x2000), (0x2000, 0x3000)] {
+    /// Paging structures for 4 MiB in which no page is present: two page tables in long mode, one otherwise.
+    pub(crate) fn clear_map(&mut self, long: bool) {
+        self.write(TABLES, &[0; 0x5000]);
+        if long {
+            for (at, to) in [(0, 0x1000), (0x1000, 0x2000), (0x2000, 0x3000), (0x2008, 0x4000)] {
                 self.write(TABLES + at, &((TABLES + to) | 7).to_le_bytes());
             }
-            TABLES + 0x3000
         } else {
             self.write(TABLES, &((TABLES + 0x1000) as u32 | 7).to_le_bytes());
-            TABLES + 0x1000
-        };
-        let size = if long { 8 } else { 4 };
-        let reach = if long { 2 << 20 } else { RAM };
-        for address in present.iter().filter(|address| **address < reach) {
-            let entry = (address & !0xFFF | rights).to_le_bytes();
-            self.write(table + (address >> 12) * size, &entry[..size as usize]);
         }
+    }
+
+    /// Makes the page of `address` present; what is beyond RAM stays absent.
+    pub(crate) fn map(&mut self, long: bool, address: u64, rights: Rights) {
+        if address >= RAM {
+            return;
+        }
+        let (table, size) = if long { (TABLES + 0x3000, 8) } else { (TABLES + 0x1000, 4) };
+        let mut entry = address & !0xFFF | 1 | u64::from(rights.write) << 1 | u64::from(rights.user) << 2;
+        if long && !rights.execute {
+            entry |= 1 << 63;
+        }
+        self.write(table + (address >> 12) * size, &entry.to_le_bytes()[..size as usize]);
+    }
+
+    /// Puts a region of `setup` into memory and maps it.
+    pub(crate) fn place(&mut self, setup: &Setup, region: &Region) -> Result<(), Unsuitable> {
+        let end = region.address.checked_add(region.bytes.len() as u64).filter(|end| *end <= TABLES);
+        let end = end.ok_or_else(|| {
+            Unsuitable(format!("memory at {:#x}: there is none beyond {TABLES:#x}", region.address))
+        })?;
+        self.write(region.address, &region.bytes);
+        if setup.state.control.cr0.contains(Cr0::PG) {
+            let long = setup.state.control.efer.contains(Efer::LMA);
+            for page in (region.address & !0xFFF..end).step_by(0x1000) {
+                self.map(long, page, region.rights);
+            }
+        }
+        Ok(())
     }
 
     /// Executes one instruction, all of its repetitions. An exception leaves the state as it was.
@@ -155,6 +190,42 @@ impl Interpreter {
                 result => return result,
             }
         }
+    }
+}
+
+impl Executor for Interpreter {
+    fn name(&self) -> &'static str {
+        "interp"
+    }
+
+    fn execute(&mut self, setup: &Setup) -> Result<Outcome, Unsuitable> {
+        if setup.state.control.cr0.contains(Cr0::PG) {
+            self.clear_map(setup.state.control.efer.contains(Efer::LMA));
+        }
+        for region in &setup.memory {
+            self.place(setup, region)?;
+        }
+        self.forget();
+        self.cpu.load_state(&setup.state);
+        let (mut completed, mut raised) = (0, None);
+        while completed < setup.instructions && (completed == 0 || Some(self.cpu.rip) != setup.stop) {
+            raised = Interpreter::execute(self).err();
+            if raised.is_some() {
+                break;
+            }
+            completed += 1;
+        }
+        let mut state = self.cpu.save_state();
+        if let Some(Exception::Page(_, address)) = raised {
+            state.control.cr2 = address;
+        }
+        let memory = setup.memory.iter().map(|region| self.read(region.address, region.bytes.len()));
+        Ok(Outcome {
+            state,
+            exception: raised.and_then(|raised| corpus::Exception::of(raised, setup.mode)),
+            memory: memory.collect(),
+            instructions: completed,
+        })
     }
 }
 
@@ -175,4 +246,40 @@ fn segments(mode: Mode, level: u8, base: u64) -> [Segment; 6] {
     let mut all = [segment(ds, data); 6];
     all[Seg::Cs as usize] = segment(cs, code);
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(address: u64, bytes: &[u8], rights: Rights) -> Region {
+        Region { address, bytes: bytes.to_vec(), rights }
+    }
+
+    #[test]
+    fn a_store_to_a_read_only_page_faults_and_one_setup_leaves_nothing_to_the_next() {
+        let mut interpreter = Interpreter::new();
+        let mut state = interpreter.state_in(Mode::Long64, 3, 0, &[]);
+        (state.general.rip, state.general.gpr[0]) = (0x1000, 0x2000);
+        // mov [rax],al
+        let code = region(0x1000, &[0x88, 0x00], Rights { write: false, ..Rights::ALL });
+        let data = |write| region(0x2000, &[0xFF], Rights { write, ..Rights::ALL });
+        let setup = |write| Setup {
+            mode: Mode::Long64,
+            state: state.clone(),
+            memory: vec![code.clone(), data(write)],
+            instructions: 1,
+            stop: None,
+        };
+        let run =
+            |interpreter: &mut Interpreter, write| Executor::execute(interpreter, &setup(write)).unwrap();
+
+        let allowed = run(&mut interpreter, true);
+        let denied = run(&mut interpreter, false);
+
+        assert_eq!((allowed.exception, allowed.memory[1][0], allowed.instructions), (None, 0, 1));
+        let fault = corpus::Exception { vector: 14, error_code: Some(7) };
+        assert_eq!((denied.exception, denied.memory[1][0], denied.instructions), (Some(fault), 0xFF, 0));
+        assert_eq!((denied.state.control.cr2, denied.state.general.rip), (0x2000, 0x1000));
+    }
 }

@@ -1,0 +1,21 @@
+//! The instruction-level test harness: one instruction, a block or a program from an exact state, on any engine,
+//! and where engines differ.
+//!
+//! A [`Setup`] is what there is before: state and memory. An [`Executor`] is something that executes: the
+//! interpreter ([`interpreter`]), the host's processor (`native`). It makes an [`Outcome`] of a setup; two
+//! outcomes of one setup can be compared. Setups are written by hand, read from a corpus ([`corpus`]), or made
+//! from the opcode table ([`encodings`]).
+
+pub mod blocks;
+pub mod corpus;
+pub mod encodings;
+mod executor;
+pub mod free_running;
+pub mod fuzz;
+pub mod interpreter;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod native;
+mod setup;
+
+pub use executor::{Executor, Unsuitable};
+pub use setup::{Outcome, Region, Rights, Setup};
