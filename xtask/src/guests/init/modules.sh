@@ -71,14 +71,18 @@ load xor raid6_pq
 echo "emu-guest: xor=$(logged 'checksumming function') raid6=$(logged 'raid6: using algorithm') recovery=$(dmesg | sed -n 's/.*raid6: using \([^ ]*\) recovery.*/\1/p')"
 check raid6 raid6_survives_two_lost_disks
 
-modules='chacha-x86_64 poly1305-x86_64 nhpoly1305-avx2 curve25519-x86_64 serpent-avx2 twofish-avx-x86_64 cast5-avx-x86_64
+modules='chacha-x86_64 poly1305-x86_64 nhpoly1305-avx2 serpent-avx2 twofish-avx-x86_64 cast5-avx-x86_64
     cast6-avx-x86_64 camellia-x86_64 blowfish-x86_64 des3_ede-x86_64 sha1-ssse3 sha256-ssse3 sha512-ssse3'
-drivers='chacha20-simd poly1305-simd nhpoly1305-avx2 curve25519-x86 cbc-serpent-avx2 cbc-twofish-avx cbc-cast5-avx
+drivers='chacha20-simd poly1305-simd nhpoly1305-avx2 cbc-serpent-avx2 cbc-twofish-avx cbc-cast5-avx
     cbc-cast6-avx cbc-camellia-asm cbc-blowfish-asm cbc-des3_ede-asm sha1-avx2 sha256-avx2 sha512-avx2'
 if has aes && has pclmulqdq; then
     modules="$modules aesni-intel aegis128-aesni camellia-aesni-avx2 ghash-clmulni-intel crct10dif-pclmul crc32-pclmul"
     drivers="$drivers xts-aes-aesni generic-gcm-aesni aegis128-aesni cbc-camellia-aesni-avx2 ghash-clmulni crct10dif-pclmul
         crc32-pclmul"
+fi
+if has adx; then
+    modules="$modules curve25519-x86_64"
+    drivers="$drivers curve25519-x86"
 fi
 check modules load $modules
 for driver in $drivers; do
