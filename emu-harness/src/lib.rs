@@ -11,6 +11,7 @@ pub mod corpus;
 pub mod encodings;
 mod executor;
 pub mod free_running;
+pub mod fuzz;
 pub mod interpreter;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
