@@ -11,10 +11,12 @@ pub mod corpus;
 pub mod encodings;
 mod executor;
 pub mod free_running;
+pub mod fuzz;
 pub mod interpreter;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 mod setup;
+pub mod single_step;
 
 pub use executor::{Executor, Unsuitable};
 pub use setup::{Outcome, Region, Rights, Setup};

@@ -1,0 +1,17 @@
+//! The opcode table against what the CPU models announce.
+
+use emu_core::{
+    cpu_model::CpuModel,
+    semantics::{Table, effects::Effects},
+};
+use iced_x86::Code;
+
+#[test]
+fn every_instruction_that_a_model_announces_has_a_row() {
+    let table = Table::<Effects>::new();
+    let max = CpuModel::named("max").unwrap();
+    let missing: Vec<Code> = Code::values()
+        .filter(|&code| code.op_code().is_instruction() && max.allows(code) && table.find(code).is_none())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
