@@ -1,6 +1,6 @@
 //! A case as a setup, and what an outcome says against it.
 
-use super::{Case, Flag, FlagState, Mode, state::apply, values};
+use super::{Case, Flag, FlagState, state::apply, values};
 use crate::{Outcome, Region, Rights, Setup, interpreter::Interpreter};
 use emu_core::{arch::Flags, state::CpuState};
 use iced_x86::{Decoder, DecoderOptions};
@@ -19,16 +19,12 @@ impl Case {
         let mut bytes = self.named_memory();
         bytes.values_mut().for_each(|byte| *byte = 0);
         extend(&mut bytes, &self.before.memory);
-        let start = linear_code(self.mode, &state);
-        extend(&mut bytes, &[(start, self.code.clone())]);
-        let rights = Rights { user: self.privilege == 3, ..Rights::ALL };
-        Setup {
-            mode: self.mode,
-            memory: regions(&bytes, rights),
-            instructions: self.count(),
-            stop: Some(state.general.rip.wrapping_add(self.code.len() as u64)),
-            state,
-        }
+        let stop = Some(state.general.rip.wrapping_add(self.code.len() as u64));
+        let mut setup =
+            Setup { mode: self.mode, memory: Vec::new(), instructions: self.count(), stop, state };
+        extend(&mut bytes, &[(setup.start(), self.code.clone())]);
+        setup.memory = regions(&bytes, Rights { user: self.privilege == 3, ..Rights::ALL });
+        setup
     }
 
     /// Instructions in its code.
@@ -90,14 +86,6 @@ impl Case {
             .filter(|(.., bit)| (expected.bits() ^ found.bits()) >> bit & 1 != 0)
             .map(|(_, name, bit)| format!("{}{name}", if found.bits() >> bit & 1 != 0 { "" } else { "!" }))
             .collect()
-    }
-}
-
-/// Linear address of the instruction that RIP leads to.
-pub fn linear_code(mode: Mode, state: &CpuState) -> u64 {
-    match mode {
-        Mode::Long64 => state.general.rip,
-        _ => state.segments.data[1].base.wrapping_add(state.general.rip),
     }
 }
 

@@ -95,14 +95,7 @@ fn check_region(region: &Region, lift: u64) -> Result<(), Unsuitable> {
 
 /// Whether the first instruction has a VEX prefix.
 fn begins_with_vex(setup: &Setup) -> bool {
-    let base = setup.state.segments.data[Seg::Cs as usize].base;
-    let rip = setup.state.general.rip;
-    let linear = if setup.mode == Mode::Long64 { rip } else { rip.wrapping_add(base) & LOW };
-    let code = setup.memory.iter().find_map(|region| {
-        let at = linear.checked_sub(region.address)?;
-        region.bytes.get(at as usize..)
-    });
-    let mut code = code.unwrap_or_default().iter();
+    let mut code = setup.code().iter();
     let prefix = |byte: &&u8| matches!(byte, 0x26 | 0x2E | 0x36 | 0x3E | 0x64 | 0x65 | 0x67);
     let first = code.by_ref().find(|byte| !prefix(byte));
     matches!(first, Some(0xC4 | 0xC5))
