@@ -41,6 +41,8 @@ mod x86 {
     const SHA: u32 = 1 << 5;
     const AVX2: u32 = 1 << 6;
     const GFNI: u32 = 1 << 7;
+    const FMA: u32 = 1 << 8;
+    const F16C: u32 = 1 << 9;
 
     /// Finds out what the host has. Until then nothing beyond SSE2 is used.
     pub fn detect() {
@@ -53,6 +55,8 @@ mod x86 {
             (is_x86_feature_detected!("sha"), SHA),
             (is_x86_feature_detected!("avx2"), AVX2),
             (is_x86_feature_detected!("gfni"), GFNI),
+            (is_x86_feature_detected!("fma"), FMA),
+            (is_x86_feature_detected!("f16c"), F16C),
         ];
         FOUND.store(
             found.iter().filter(|feature| feature.0).map(|feature| feature.1).sum(),
@@ -69,6 +73,18 @@ mod x86 {
     #[inline(always)]
     pub fn has_sse4_1() -> bool {
         has(SSE4_1)
+    }
+
+    /// For fused multiplication and addition.
+    #[inline(always)]
+    pub fn has_fma() -> bool {
+        has(FMA)
+    }
+
+    /// For numbers of half precision.
+    #[inline(always)]
+    pub fn has_f16c() -> bool {
+        has(F16C)
     }
 
     /// SSE2: every x86-64 host has it.

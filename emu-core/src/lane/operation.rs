@@ -27,6 +27,8 @@ pub enum FpResult {
     Single,
     /// One double-precision number; the rest is copied.
     Double,
+    /// Four half-precision numbers in the low half.
+    Halves,
     /// Never tiny: integers, masks, flags, operands.
     Other,
 }
@@ -175,7 +177,7 @@ pub enum FpOp {
     Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,
     Cvtsi2ss32, Cvtsi2ss64, Cvtsi2sd32, Cvtsi2sd64,
     Cvtss2si32, Cvtss2si64, Cvttss2si32, Cvttss2si64,
-    Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64,
+    Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64, Vcvtph2ps, Vcvtps2ph,
 }
 
 /// Numbers of the floating-point operations on three operands: `a * b + c` with signs.

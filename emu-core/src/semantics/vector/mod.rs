@@ -17,6 +17,7 @@ mod elements;
 mod float;
 mod float_bits;
 mod forms;
+mod fused;
 mod integer;
 mod lanes;
 mod mmx;
@@ -82,6 +83,7 @@ pub fn list(rows: &mut impl Rows) {
     elements::list(rows);
     float::list(rows);
     float_bits::list(rows);
+    fused::list(rows);
     convert::list(rows);
     text::list(rows);
     crypto::list(rows);

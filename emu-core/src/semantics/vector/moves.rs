@@ -6,7 +6,7 @@
 use super::{
     ALIGNED, AVX, AVX_ALIGNED, Meaning, Rows, SSE,
     operand::{
-        Encoding, Legacy, Vex, VexUnary, extend, read_gpr, read_lane, read_lanes, read_low, registers,
+        Encoding, Legacy, Vex, VexUnary, extend, merge, read_gpr, read_lane, read_lanes, read_low, registers,
         with_low, write_gpr, write_lane, write_lanes,
     },
     packed::width,
@@ -77,20 +77,6 @@ fn store<E: Emitter, F: Form, V: Encoding, const N: usize>(e: &mut E, i: &Insn) 
     }
     write_lanes::<E, V, N>(e, i, value);
     Ok(())
-}
-
-/// `to` with the low `w` bits of `from`.
-#[inline(always)]
-fn merge<E: Emitter>(e: &mut E, w: Width, to: E::Lane, from: E::Lane) -> E::Lane {
-    let mut low = e.lane_low(from);
-    if w == Width::W32 {
-        let (mask, upper) = (e.constant(w.mask()), e.constant(!w.mask()));
-        let old = e.lane_low(to);
-        let kept = e.and(old, upper);
-        let new = e.and(low, mask);
-        low = e.or(kept, new);
-    }
-    with_low(e, to, low)
 }
 
 impl<const W: u8, V: Encoding> Meaning for LoadLow<W, V> {
