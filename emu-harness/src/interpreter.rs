@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Size of RAM.
 pub const RAM: u64 = 4 << 20;
 /// Where paging structures are; not mapped.
-const TABLES: u64 = 0x30_0000;
+pub(crate) const TABLES: u64 = 0x30_0000;
 /// Base of the GDT of cases that name its descriptors as memory.
 pub const GDT: u64 = 0x8000;
 
@@ -70,10 +70,15 @@ impl Default for Interpreter {
 impl Interpreter {
     /// After reset.
     pub fn new() -> Self {
+        Self::wired(Arc::new(VcpuSignal::default()), Arc::new(Bare))
+    }
+
+    /// The same with a machine around it.
+    pub fn wired(signal: Arc<VcpuSignal>, io: Arc<dyn CpuIo>) -> Self {
         let ram = GuestMemory::new(RAM).expect("the host has a few megabytes");
         let model = Arc::new(CpuModel::named("max").expect("there is such a model"));
         let memory = Arc::new(PhysicalMemory::new(ram));
-        Interpreter { cpu: Cpu::new(0, model, memory, Arc::new(VcpuSignal::default()), Arc::new(Bare)) }
+        Interpreter { cpu: Cpu::new(0, model, memory, signal, io) }
     }
 
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that
@@ -116,7 +121,7 @@ impl Interpreter {
             control.cr3 = TABLES;
             if long {
                 control.cr4 |= Cr4::PAE;
-                control.efer = Efer::LME | Efer::LMA | Efer::SCE;
+                control.efer = Efer::LME | Efer::LMA | Efer::SCE | Efer::NXE;
             }
             self.clear_map(long);
             let rights = Rights { user: level == 3, ..Rights::ALL };
@@ -137,7 +142,7 @@ impl Interpreter {
     }
 
     /// Paging structures for 4 MiB in which no page is present: two page tables in long mode, one otherwise.
-    fn clear_map(&mut self, long: bool) {
+    pub(crate) fn clear_map(&mut self, long: bool) {
         self.write(TABLES, &[0; 0x5000]);
         if long {
             for (at, to) in [(0, 0x1000), (0x1000, 0x2000), (0x2000, 0x3000), (0x2008, 0x4000)] {
@@ -149,7 +154,7 @@ impl Interpreter {
     }
 
     /// Makes the page of `address` present; what is beyond RAM stays absent.
-    fn map(&mut self, long: bool, address: u64, rights: Rights) {
+    pub(crate) fn map(&mut self, long: bool, address: u64, rights: Rights) {
         if address >= RAM {
             return;
         }
@@ -161,7 +166,8 @@ impl Interpreter {
         self.write(table + (address >> 12) * size, &entry.to_le_bytes()[..size as usize]);
     }
 
-    fn place(&mut self, setup: &Setup, region: &Region) -> Result<(), Unsuitable> {
+    /// Puts a region of `setup` into memory and maps it.
+    pub(crate) fn place(&mut self, setup: &Setup, region: &Region) -> Result<(), Unsuitable> {
         let end = region.address.checked_add(region.bytes.len() as u64).filter(|end| *end <= TABLES);
         let end = end.ok_or_else(|| {
             Unsuitable(format!("memory at {:#x}: there is none beyond {TABLES:#x}", region.address))

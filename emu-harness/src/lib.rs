@@ -6,9 +6,12 @@
 //! outcomes of one setup can be compared. Setups are written by hand, read from a corpus ([`corpus`]), or made
 //! from the opcode table ([`encodings`]).
 
+pub mod blocks;
 pub mod corpus;
 pub mod encodings;
 mod executor;
+pub mod free_running;
+pub mod fuzz;
 pub mod interpreter;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;

@@ -3,19 +3,23 @@
 //! One table ([`feature::TABLE`]) decides. A feature that a model does not offer is absent from CPUID, its
 //! control-register bits and MSRs are reserved, and its instructions do not decode.
 //!
-//! All models call themselves Intel's, family 6, model 26 (the first one of level x86-64-v2): kernels and C
-//! libraries then choose by feature bits alone, and take `rep movs` for the fast copy that it is here.
+//! All models, whatever their level, call themselves Intel's, family 6, model 26 (the first one of x86-64-v2):
+//! kernels and C libraries then choose by feature bits alone, look for no erratum of a later processor, and
+//! take `rep movs` for the fast copy that it is here. The brand string says the level instead.
 
 mod cpuid;
 pub mod feature;
+mod host;
+mod models;
 mod spec;
 
 pub use cpuid::{CpuidContext, xsave_component, xsave_size};
 pub use feature::{Feature, FeatureSet};
+pub use models::{DEFAULT, MODELS, NamedModel};
 pub use spec::CpuModelError;
 
 use crate::arch::Xcr0;
-use feature::{Offer, Place, TABLE};
+use feature::{Place, TABLE};
 use iced_x86::{Code, CpuidFeature, DecoderOptions};
 
 /// Rate of the core crystal clock, which is also the local APIC timer's.
@@ -24,11 +28,6 @@ pub const CRYSTAL_HERTZ: u64 = 25_000_000;
 pub const TSC_RATIO: u32 = 40;
 /// Rate of the time-stamp counter.
 pub const TSC_HERTZ: u64 = CRYSTAL_HERTZ * TSC_RATIO as u64;
-
-/// Names of the models there are.
-pub const NAMES: [&str; 3] = ["x86-64-v1", "x86-64-v2", "max"];
-/// The model of a machine whose user asks for none.
-pub const DEFAULT_NAME: &str = "x86-64-v2";
 
 /// Family 6, model 26, stepping 3.
 const SIGNATURE: u32 = 0x0001_06A3;
@@ -46,13 +45,7 @@ pub struct CpuModel {
 impl CpuModel {
     /// The model called `name`.
     pub fn named(name: &str) -> Result<Self, CpuModelError> {
-        let (name, offer) = match name {
-            "x86-64-v1" => ("x86-64-v1", Offer::Every),
-            "x86-64-v2" => ("x86-64-v2", Offer::V2),
-            "max" => ("max", Offer::Max),
-            _ => return Err(CpuModelError::UnknownModel(name.to_owned())),
-        };
-        Ok(Self::new(name, FeatureSet::of(offer)))
+        NamedModel::find(name).map(NamedModel::cpu)
     }
 
     fn new(name: &'static str, features: FeatureSet) -> Self {
@@ -157,7 +150,7 @@ impl CpuModel {
 
 impl Default for CpuModel {
     fn default() -> Self {
-        Self::new(DEFAULT_NAME, FeatureSet::of(Offer::V2))
+        DEFAULT.cpu()
     }
 }
 
@@ -183,29 +176,55 @@ mod tests {
     use super::*;
 
     #[rstest::rstest]
-    #[case(Code::Add_rm32_r32, true, true)]
-    #[case(Code::Popcnt_r32_rm32, false, true)]
-    #[case(Code::Pcmpestri_xmm_xmmm128_imm8, false, true)]
-    #[case(Code::Cmpxchg16b_m128, false, true)]
-    #[case(Code::Syscall, true, true)]
-    #[case(Code::Xsave64_mem, true, true)]
-    #[case(Code::Invpcid_r64_m128, true, true)]
-    #[case(Code::Wrfsbase_r64, true, true)]
-    #[case(Code::Fld_m80fp, true, true)]
-    #[case(Code::Fcmovb_st0_sti, true, true)]
-    #[case(Code::Prefetchw_m8, true, true)]
-    #[case(Code::Nop_rm32, true, true)]
-    #[case(Code::Ud2, true, true)]
-    #[case(Code::Rsm, true, true)]
-    #[case(Code::Adcx_r32_rm32, false, false)]
-    #[case(Code::VEX_Vaddps_xmm_xmm_xmmm128, false, false)]
-    #[case(Code::Vmcall, false, false)]
-    #[case(Code::Vmmcall, false, false)]
-    #[case(Code::Femms, false, false)]
-    #[case(Code::Loadall386, false, false)]
-    fn models_decode_what_their_level_has(#[case] code: Code, #[case] v1: bool, #[case] v2: bool) {
-        assert_eq!(CpuModel::named("x86-64-v1").unwrap().allows(code), v1);
-        assert_eq!(CpuModel::default().allows(code), v2);
+    #[case(Code::Add_rm32_r32, true, true, true)]
+    #[case(Code::Popcnt_r32_rm32, false, true, true)]
+    #[case(Code::Pcmpestri_xmm_xmmm128_imm8, false, true, true)]
+    #[case(Code::Cmpxchg16b_m128, false, true, true)]
+    #[case(Code::Syscall, true, true, true)]
+    #[case(Code::Xsave64_mem, true, true, true)]
+    #[case(Code::Invpcid_r64_m128, true, true, true)]
+    #[case(Code::Wrfsbase_r64, true, true, true)]
+    #[case(Code::Fld_m80fp, true, true, true)]
+    #[case(Code::Fcmovb_st0_sti, true, true, true)]
+    #[case(Code::Prefetchw_m8, true, true, true)]
+    #[case(Code::Nop_rm32, true, true, true)]
+    #[case(Code::Ud2, true, true, true)]
+    #[case(Code::Rsm, true, true, true)]
+    #[case(Code::Adcx_r32_rm32, false, false, false)]
+    #[case(Code::VEX_Vaddps_xmm_xmm_xmmm128, false, false, true)]
+    #[case(Code::VEX_Vpaddb_ymm_ymm_ymmm256, false, false, true)]
+    #[case(Code::VEX_Vfmadd132sd_xmm_xmm_xmmm64, false, false, true)]
+    #[case(Code::VEX_Vcvtph2ps_ymm_xmmm128, false, false, true)]
+    #[case(Code::VEX_Pext_r64_r64_rm64, false, false, true)]
+    #[case(Code::VEX_Vaesenc_xmm_xmm_xmmm128, false, false, false)]
+    #[case(Code::VEX_Vpclmulqdq_ymm_ymm_ymmm256_imm8, false, false, false)]
+    #[case(Code::EVEX_Vaddps_xmm_k1z_xmm_xmmm128b32, false, false, false)]
+    #[case(Code::Vmcall, false, false, false)]
+    #[case(Code::Vmmcall, false, false, false)]
+    #[case(Code::Femms, false, false, false)]
+    #[case(Code::Loadall386, false, false, false)]
+    fn models_decode_what_their_level_has(
+        #[case] code: Code,
+        #[case] v1: bool,
+        #[case] v2: bool,
+        #[case] v3: bool,
+    ) {
+        for (name, allowed) in [("x86-64-v1", v1), ("x86-64-v2", v2), ("x86-64-v3", v3)] {
+            assert_eq!(CpuModel::named(name).unwrap().allows(code), allowed, "{name}");
+        }
+    }
+
+    #[test]
+    fn vector_forms_of_the_other_extensions_need_both() {
+        let both: CpuModel = "x86-64-v3,+aes,+gfni,+vpclmulqdq".parse().unwrap();
+        assert!(both.allows(Code::VEX_Vaesenc_xmm_xmm_xmmm128));
+        assert!(!both.allows(Code::VEX_Vaesenc_ymm_ymm_ymmm256), "VAES");
+        assert!(both.allows(Code::VEX_Vgf2p8mulb_ymm_ymm_ymmm256));
+        assert!(both.allows(Code::VEX_Vpclmulqdq_ymm_ymm_ymmm256_imm8));
+        let without = both.without(Feature::Avx);
+        assert!(without.allows(Code::Aesenc_xmm_xmmm128) && without.allows(Code::Gf2p8mulb_xmm_xmmm128));
+        assert!(!without.allows(Code::VEX_Vaesenc_xmm_xmm_xmmm128));
+        assert!(!without.has(Feature::Avx2) && !without.xcr0().contains(Xcr0::AVX));
     }
 
     #[test]
@@ -219,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_missing_feature_gives_its_bytes_their_old_meaning() {
-        let options = CpuModel::default().decoder_options();
+        let options = CpuModel::named("x86-64-v2").unwrap().decoder_options();
         let mut decoder =
             iced_x86::Decoder::new(64, &[0xF3, 0x0F, 0xBD, 0xC1, 0xF3, 0x0F, 0xBC, 0xC1], options);
         assert_eq!(decoder.decode().code(), Code::Bsr_r32_rm32);

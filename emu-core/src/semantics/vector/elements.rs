@@ -21,8 +21,8 @@ use std::marker::PhantomData;
 struct Insert<O, const W: u8, V = Legacy>(PhantomData<(O, V)>);
 /// PEXTRx: to a register, zero-extended, or 2^`W` bytes to memory.
 struct Extract<O, const W: u8>(PhantomData<O>);
-/// PMOVMSKB, MOVMSKPS, MOVMSKPD: `BITS` from each lane.
-struct SignMask<O, const BITS: u64, V = Legacy>(PhantomData<(O, V)>);
+/// PMOVMSKB, MOVMSKPS, MOVMSKPD: `N` bits of each lane.
+struct SignMask<O, V, const N: u64>(PhantomData<(O, V)>);
 /// INSERTPS: in memory there is only one element to choose from.
 struct Insertps<V = Legacy>(PhantomData<V>);
 /// PINSRW on an MMX register.
@@ -54,29 +54,27 @@ impl<O: LaneOperation, const W: u8> Meaning for Extract<O, W> {
         write_gpr::<E, F>(e, i, 0, w, element)
     }
 }
-impl<O: LaneOperation, const BITS: u64, V: Encoding> Meaning for SignMask<O, BITS, V> {
+impl<O: LaneOperation, V: Encoding, const N: u64> SignMask<O, V, N> {
+    #[inline(always)]
+    fn of_lane<E: Emitter>(e: &mut E, i: &Insn, lane: usize) -> E::Value {
+        let value = e.vector(i.reg[1], lane);
+        let mask = e.lane_op::<O>(value, value, 0);
+        e.lane_low(mask)
+    }
+}
+impl<O: LaneOperation, V: Encoding, const N: u64> Meaning for SignMask<O, V, N> {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let mut mask = signs::<E, O>(e, i, 0);
+        let mut mask = Self::of_lane(e, i, 0);
         if V::both_lanes(i) {
-            let upper = signs::<E, O>(e, i, 1);
-            let count = e.constant(BITS);
-            let upper = e.shl(Width::W64, upper, count);
-            mask = e.or(mask, upper);
+            let (high, count) = (Self::of_lane(e, i, 1), e.constant(N));
+            let high = e.shl(Width::W64, high, count);
+            mask = e.or(mask, high);
         }
         e.set_gpr(Width::W64, i.reg[0], mask);
         Ok(())
     }
 }
-
-/// Signs of the elements of a lane of operand 1.
-#[inline(always)]
-fn signs<E: Emitter, O: LaneOperation>(e: &mut E, i: &Insn, lane: usize) -> E::Value {
-    let value = e.vector(i.reg[1], lane);
-    let mask = e.lane_op::<O>(value, value, 0);
-    e.lane_low(mask)
-}
-
 impl<V: Encoding> Meaning for Insertps<V> {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
@@ -149,16 +147,6 @@ fn extract<O: LaneOperation, const W: u8>(rows: &mut impl Rows, sse: &[Code], ve
     }
 }
 
-/// A mask of `BITS` signs from each lane: legacy SSE, VEX of one lane and of two.
-fn sign_mask<O: LaneOperation, const BITS: u64>(rows: &mut impl Rows, sse: [Code; 2], vex: [Code; 4]) {
-    for code in sse {
-        rows.add::<SignMask<O, BITS>>(code, SSE);
-    }
-    for code in vex {
-        rows.add::<SignMask<O, BITS, VexUnary>>(code, AVX);
-    }
-}
-
 /// Rows of this family.
 pub fn list<R: Rows>(rows: &mut R) {
     insertions(rows);
@@ -209,21 +197,24 @@ fn extractions<R: Rows>(rows: &mut R) {
 }
 
 fn masks<R: Rows>(rows: &mut R) {
-    sign_mask::<Pmovmskb, 16>(
-        rows,
-        [Pmovmskb_r32_xmm, Pmovmskb_r64_xmm],
-        [VEX_Vpmovmskb_r32_xmm, VEX_Vpmovmskb_r64_xmm, VEX_Vpmovmskb_r32_ymm, VEX_Vpmovmskb_r64_ymm],
-    );
-    sign_mask::<Movmskps, 4>(
-        rows,
-        [Movmskps_r32_xmm, Movmskps_r64_xmm],
-        [VEX_Vmovmskps_r32_xmm, VEX_Vmovmskps_r64_xmm, VEX_Vmovmskps_r32_ymm, VEX_Vmovmskps_r64_ymm],
-    );
-    sign_mask::<Movmskpd, 2>(
-        rows,
-        [Movmskpd_r32_xmm, Movmskpd_r64_xmm],
-        [VEX_Vmovmskpd_r32_xmm, VEX_Vmovmskpd_r64_xmm, VEX_Vmovmskpd_r32_ymm, VEX_Vmovmskpd_r64_ymm],
-    );
+    for code in [Pmovmskb_r32_xmm, Pmovmskb_r64_xmm] {
+        rows.add::<SignMask<Pmovmskb, Legacy, 16>>(code, SSE);
+    }
+    for code in [VEX_Vpmovmskb_r32_xmm, VEX_Vpmovmskb_r64_xmm, VEX_Vpmovmskb_r32_ymm, VEX_Vpmovmskb_r64_ymm] {
+        rows.add::<SignMask<Pmovmskb, VexUnary, 16>>(code, AVX);
+    }
+    for code in [Movmskps_r32_xmm, Movmskps_r64_xmm] {
+        rows.add::<SignMask<Movmskps, Legacy, 4>>(code, SSE);
+    }
+    for code in [VEX_Vmovmskps_r32_xmm, VEX_Vmovmskps_r64_xmm, VEX_Vmovmskps_r32_ymm, VEX_Vmovmskps_r64_ymm] {
+        rows.add::<SignMask<Movmskps, VexUnary, 4>>(code, AVX);
+    }
+    for code in [Movmskpd_r32_xmm, Movmskpd_r64_xmm] {
+        rows.add::<SignMask<Movmskpd, Legacy, 2>>(code, SSE);
+    }
+    for code in [VEX_Vmovmskpd_r32_xmm, VEX_Vmovmskpd_r64_xmm, VEX_Vmovmskpd_r32_ymm, VEX_Vmovmskpd_r64_ymm] {
+        rows.add::<SignMask<Movmskpd, VexUnary, 2>>(code, AVX);
+    }
 }
 
 fn mmx<R: Rows>(rows: &mut R) {
