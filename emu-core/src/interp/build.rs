@@ -16,7 +16,7 @@ use crate::{
 use iced_x86::{Code, Decoder, Instruction, Mnemonic};
 
 /// Longest block, in instructions.
-const MAX_INSNS: usize = 48;
+pub(super) const MAX_INSNS: usize = 48;
 /// Longest instruction, in bytes.
 const MAX_BYTES: usize = 15;
 /// Longest block, in bytes.
@@ -52,9 +52,10 @@ impl Cpu {
         let linear = self.fetch_address()?;
         let physical = self.mmu.translate_fetch(linear)?;
         let rip_base = self.rip.wrapping_sub(physical & 0xFFF);
-        let block = match self.blocks.find(key(physical, mode)) {
+        let variant = self.observe.mode_at(linear, mode);
+        let block = match self.blocks.find(key(physical, variant)) {
             Some(block) if self.continues_as_decoded(linear, &block) => block,
-            _ => self.build(linear, physical, mode)?,
+            _ => self.build(linear, physical, variant)?,
         };
         if block.second_page.is_none() {
             let generation = self.mmu.generation();
@@ -101,14 +102,14 @@ impl Cpu {
         loop {
             let mut code = [0; WINDOW];
             self.read_code(page, offset, &mut code);
-            let end = self.decode_page(&code, offset, mode)?;
+            let end = self.decode_page(&code, linear, mode)?;
             let next = match end {
                 End::Before(next) => next,
                 End::Last => {
                     self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len))
                 }
             };
-            if self.blocks.scratch.is_empty() {
+            if self.blocks.scratch.iter().all(|i| i.len == 0) {
                 return self.build_across(linear, physical, &code, mode);
             }
             let len = next.max(offset + 1) - offset;
@@ -154,9 +155,10 @@ impl Cpu {
     }
 
     /// Decodes from `offset` to the end of the block into `scratch`.
-    fn decode_page(&mut self, code: &[u8; WINDOW], offset: usize, mode: Mode) -> Result<End, Exception> {
-        self.blocks.scratch.clear();
-        self.blocks.flag_uses.clear();
+    fn decode_page(&mut self, code: &[u8; WINDOW], linear: u64, mode: Mode) -> Result<End, Exception> {
+        let offset = (linear & 0xFFF) as usize;
+        let page = linear & !0xFFF;
+        self.begin(linear, mode);
         let mut decoder = Decoder::with_ip(
             mode.bitness(),
             &code[..(4096 - offset).min(WINDOW)],
@@ -169,6 +171,10 @@ impl Cpu {
             let at = offset + decoder.position();
             if at >= 4096 {
                 return Ok(End::Before(4096));
+            }
+            if at != offset && mode.is_observed() && self.observe.wants(page | at as u64) {
+                // It begins a block of its own.
+                return Ok(End::Before(at));
             }
             decoder.decode_out(&mut instruction);
             if instruction.is_invalid() && at + MAX_BYTES > 4096 {
@@ -209,8 +215,7 @@ impl Cpu {
             self.model.decoder_options(),
         );
         let instruction = decoder.decode();
-        self.blocks.scratch.clear();
-        self.blocks.flag_uses.clear();
+        self.begin(linear, mode);
         if !self.push(&instruction, &bytes, offset, mode) {
             self.fall_through(offset + instruction.len());
         }
@@ -222,6 +227,17 @@ impl Cpu {
         let block = self.blocks.insert(key(physical, mode), &insns, &pages, Some(second));
         self.blocks.scratch = insns;
         Ok(block)
+    }
+
+    /// Begins the block at `linear`: with a pause, if its first instruction is observed.
+    fn begin(&mut self, linear: u64, mode: Mode) {
+        self.blocks.scratch.clear();
+        self.blocks.flag_uses.clear();
+        if mode.is_observed() && self.observe.wants(linear) {
+            let i = Insn { off: (linear & 0xFFF) as u16, ..Insn::blank(handlers::pause) };
+            self.blocks.scratch.push(i);
+            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+        }
     }
 
     /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.
