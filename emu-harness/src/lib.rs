@@ -16,6 +16,7 @@ pub mod interpreter;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 mod setup;
+pub mod single_step;
 
 pub use executor::{Executor, Unsuitable};
 pub use setup::{Outcome, Region, Rights, Setup};

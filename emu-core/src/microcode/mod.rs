@@ -14,6 +14,7 @@ pub mod debug;
 mod descriptor;
 mod descriptor_checks;
 mod descriptor_tables;
+mod early;
 mod exchange_pair;
 mod far_transfer;
 mod flags_image;
@@ -60,6 +61,7 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     rows.extend(debug::rows());
     rows.extend(descriptor_checks::rows());
     rows.extend(descriptor_tables::rows());
+    rows.extend(early::rows());
     rows.extend(exchange_pair::rows());
     rows.extend(far_transfer::rows());
     rows.extend(flags_image::rows());

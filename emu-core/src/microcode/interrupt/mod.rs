@@ -13,7 +13,7 @@ mod protected;
 mod real;
 mod software;
 
-pub use software::rows;
+pub use software::{divide_error_8086, rows};
 
 use crate::{
     arch::{Exception, Flags, Seg, vector},
