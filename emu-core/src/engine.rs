@@ -34,7 +34,8 @@ pub trait CpuIo: Send + Sync {
     /// The time-stamp counter before IA32_TSC_ADJUST: the same on all vCPUs.
     fn time_stamp_counter(&self) -> u64;
     /// FERR#: an unmasked x87 exception is pending with CR0.NE = 0 (true), or no longer is (false).
-    fn set_ferr(&self, vcpu: usize, asserted: bool);
+    /// Returns the level of IGNNE#, with which the system lets x87 instructions run in spite of it.
+    fn set_ferr(&self, vcpu: usize, asserted: bool) -> bool;
     /// The processor enters its shutdown state (triple fault). The machine decides: reset or stop.
     fn shutdown(&self, vcpu: usize);
 }

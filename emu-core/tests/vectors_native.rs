@@ -3,29 +3,34 @@
 #![cfg(target_arch = "x86_64")]
 
 use emu_core::{
-    arch::{Cr0, Cr4, Efer, Flags, Segment},
+    arch::{Cr0, Cr4, Efer, Flags, Segment, Xcr0},
     cpu::Cpu,
     cpu_model::CpuModel,
     engine::CpuIo,
     memory::{GuestMemory, PhysicalMemory},
     semantics::{
-        Attr,
+        Attr, Key, Run, Table,
+        effects::Effects,
         vector::{Meaning, Rows, list},
     },
 };
-use iced_x86::{Code, CpuidFeature, Encoder, Instruction, OpCodeOperandKind, OpKind, Register};
+use iced_x86::{
+    Code, CpuidFeature, Encoder, Instruction, MemoryOperand, OpCodeOperandKind, OpKind, Register,
+};
 use rstest::rstest;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::{
     arch::{asm, is_x86_feature_detected},
+    mem::offset_of,
+    ops::Range,
     sync::Arc,
 };
 
 /// The registers that the instructions of this test name, and the memory that they reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(16))]
+#[repr(C, align(32))]
 struct Registers {
-    xmm: [u128; 3],
+    vector: [[u128; 2]; 4],
     memory: [u128; 2],
     mm: [u64; 2],
     /// RAX, RCX, RDX.
@@ -34,11 +39,33 @@ struct Registers {
     mxcsr: u64,
 }
 
+/// `code` after loads of the vector registers from the state at R11 and before stores to it: whole YMM
+/// registers where the host has them.
+fn between_moves(code: &[u8]) -> Vec<u8> {
+    let (load, store, first) = match is_x86_feature_detected!("avx") {
+        true => (Code::VEX_Vmovaps_ymm_ymmm256, Code::VEX_Vmovaps_ymmm256_ymm, Register::YMM0),
+        false => (Code::Movaps_xmm_xmmm128, Code::Movaps_xmmm128_xmm, Register::XMM0),
+    };
+    let at = |n: u32| MemoryOperand::with_base_displ(Register::R11, 32 * i64::from(n));
+    let mut encoder = Encoder::new(64);
+    for n in 0..4 {
+        encoder.encode(&Instruction::with2(load, first + n, at(n)).unwrap(), 0).unwrap();
+    }
+    let mut bytes = encoder.take_buffer();
+    bytes.extend_from_slice(code);
+    encoder.set_buffer(bytes);
+    for n in 0..4 {
+        encoder.encode(&Instruction::with2(store, at(n), first + n).unwrap(), 0).unwrap();
+    }
+    encoder.take_buffer()
+}
+
 /// A page of code on the host.
 struct Native(*mut std::ffi::c_void);
 
 impl Native {
     fn new(code: &[u8]) -> Self {
+        let code = between_moves(code);
         let prot = ProtFlags::READ | ProtFlags::WRITE | ProtFlags::EXEC;
         // SAFETY: a new mapping, of which the code and a RET fill less than a page.
         unsafe {
@@ -56,35 +83,33 @@ impl Native {
             asm!(
                 "sub rsp, 16",
                 "stmxcsr [rsp]",
-                "ldmxcsr [r11 + 128]",
-                "movaps xmm0, [r11]",
-                "movaps xmm1, [r11 + 16]",
-                "movaps xmm2, [r11 + 32]",
-                "movq mm0, [r11 + 80]",
-                "movq mm1, [r11 + 88]",
-                "mov rax, [r11 + 96]",
-                "mov rcx, [r11 + 104]",
-                "mov rdx, [r11 + 112]",
-                "push qword ptr [r11 + 120]",
+                "ldmxcsr [r11 + {mxcsr}]",
+                "movq mm0, [r11 + {mm}]",
+                "movq mm1, [r11 + {mm} + 8]",
+                "mov rax, [r11 + {gpr}]",
+                "mov rcx, [r11 + {gpr} + 8]",
+                "mov rdx, [r11 + {gpr} + 16]",
+                "push qword ptr [r11 + {rflags}]",
                 "popfq",
                 "call r10",
                 "pushfq",
-                "pop qword ptr [r11 + 120]",
-                "stmxcsr [r11 + 128]",
+                "pop qword ptr [r11 + {rflags}]",
+                "stmxcsr [r11 + {mxcsr}]",
                 "ldmxcsr [rsp]",
-                "movaps [r11], xmm0",
-                "movaps [r11 + 16], xmm1",
-                "movaps [r11 + 32], xmm2",
-                "movq [r11 + 80], mm0",
-                "movq [r11 + 88], mm1",
+                "movq [r11 + {mm}], mm0",
+                "movq [r11 + {mm} + 8], mm1",
                 "emms",
-                "mov [r11 + 96], rax",
-                "mov [r11 + 104], rcx",
-                "mov [r11 + 112], rdx",
+                "mov [r11 + {gpr}], rax",
+                "mov [r11 + {gpr} + 8], rcx",
+                "mov [r11 + {gpr} + 16], rdx",
                 "add rsp, 16",
+                mm = const offset_of!(Registers, mm),
+                gpr = const offset_of!(Registers, gpr),
+                rflags = const offset_of!(Registers, rflags),
+                mxcsr = const offset_of!(Registers, mxcsr),
                 in("r10") self.0,
                 in("r11") &raw mut *state,
-                in("rdi") (&raw mut *state).cast::<u8>().add(48),
+                in("rdi") &raw mut state.memory,
                 clobber_abi("sysv64"),
             );
         }
@@ -125,7 +150,9 @@ impl CpuIo for NoDevices {
     fn time_stamp_counter(&self) -> u64 {
         0
     }
-    fn set_ferr(&self, _: usize, _: bool) {}
+    fn set_ferr(&self, _: usize, _: bool) -> bool {
+        false
+    }
     fn shutdown(&self, _: usize) {}
 }
 
@@ -144,7 +171,8 @@ fn long_mode() -> Box<Cpu> {
     let mut cpu = Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), Arc::default(), Arc::new(NoDevices));
     let mut state = cpu.save_state();
     state.control.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP;
-    state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
+    state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE;
+    state.control.xcr0 = Xcr0::X87 | Xcr0::SSE | Xcr0::AVX;
     state.control.efer = Efer::LME | Efer::LMA;
     state.control.cr3 = 0x1000;
     state.segments.data =
@@ -154,11 +182,9 @@ fn long_mode() -> Box<Cpu> {
     cpu
 }
 
-/// Runs one instruction on the interpreter. Whether it was executed, and not an exception delivered.
-fn interpret(cpu: &mut Cpu, len: usize, state: &mut Registers) -> bool {
-    for (n, xmm) in state.xmm.iter().enumerate() {
-        cpu.simd.vector[n][0] = *xmm;
-    }
+/// Runs the instruction at `code` on the interpreter. Whether it was executed, and not an exception delivered.
+fn interpret(cpu: &mut Cpu, code: Range<u64>, state: &mut Registers) -> bool {
+    cpu.simd.vector[..4].copy_from_slice(&state.vector);
     for (n, mm) in state.mm.iter().enumerate() {
         cpu.x87.r[n].significand = *mm;
     }
@@ -170,11 +196,9 @@ fn interpret(cpu: &mut Cpu, len: usize, state: &mut Registers) -> bool {
     for (n, lane) in state.memory.iter().enumerate() {
         ram.ram().write(DATA + 16 * n as u64, &lane.to_le_bytes()).unwrap();
     }
-    cpu.rip = CODE;
+    cpu.rip = code.start;
     cpu.step();
-    for (n, xmm) in state.xmm.iter_mut().enumerate() {
-        *xmm = cpu.simd.vector[n][0];
-    }
+    state.vector.copy_from_slice(&cpu.simd.vector[..4]);
     for (n, mm) in state.mm.iter_mut().enumerate() {
         *mm = cpu.x87.r[n].significand;
     }
@@ -186,7 +210,7 @@ fn interpret(cpu: &mut Cpu, len: usize, state: &mut Registers) -> bool {
         ram.ram().read(DATA + 16 * n as u64, &mut bytes).unwrap();
         *lane = u128::from_le_bytes(bytes);
     }
-    cpu.rip == CODE + len as u64
+    cpu.rip == code.end
 }
 
 /// xorshift64*.
@@ -288,12 +312,12 @@ impl Random {
         let mut gpr = || if self.below(2) == 0 { self.next() } else { (self.below(40) as i64 - 20) as u64 };
         let gpr = [gpr(), gpr(), gpr()];
         let mut lane = || if self.below(8) == 0 { self.below(70) as u128 } else { self.lane() };
-        let (xmm, memory) = ([lane(), lane(), lane()], [lane(), lane()]);
+        let (vector, memory) = ([(); 4].map(|()| [lane(), lane()]), [lane(), lane()]);
         let arithmetic = Flags::ARITHMETIC.bits();
         let rounding = if self.below(2) == 0 { 0 } else { (self.next() & 3) << 13 };
         let small = if self.below(3) == 0 { self.next() & 0x8040 } else { 0 };
         Registers {
-            xmm,
+            vector,
             memory,
             mm: [self.lane() as u64, self.lane() as u64],
             gpr,
@@ -313,7 +337,24 @@ fn codes() -> Vec<Code> {
     }
     let mut codes = Codes(Vec::new());
     list(&mut codes);
+    // Gathers and masked moves are microcode.
+    let table = Table::<Effects>::new();
+    codes.0.extend(table.rows().iter().filter_map(|row| match (row.key, row.run) {
+        (Key::Code(code), Run::Microcode(_)) if row.attr.contains(Attr::AVX) => Some(code),
+        _ => None,
+    }));
     codes.0
+}
+
+/// What the index elements of `code`, if it is a gather, are kept to: offsets within the memory of this test.
+fn index_mask(code: Code) -> Option<u128> {
+    use OpCodeOperandKind as Kind;
+    let fill = |element: u128, bits: u32| (0..128 / bits).fold(0, |mask, k| mask | element << (bits * k));
+    code.op_code().op_kinds().iter().find_map(|kind| match kind {
+        Kind::mem_vsib32x | Kind::mem_vsib32y => Some(fill(0xF, 32)),
+        Kind::mem_vsib64x | Kind::mem_vsib64y => Some(fill(0xF, 64)),
+        _ => None,
+    })
 }
 
 /// Whether the host has what `code` needs.
@@ -326,6 +367,13 @@ fn host_has(code: Code) -> bool {
         CpuidFeature::AES => is_x86_feature_detected!("aes"),
         CpuidFeature::PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
         CpuidFeature::SHA => is_x86_feature_detected!("sha"),
+        CpuidFeature::AVX => is_x86_feature_detected!("avx"),
+        CpuidFeature::AVX2 => is_x86_feature_detected!("avx2"),
+        CpuidFeature::FMA => is_x86_feature_detected!("fma"),
+        CpuidFeature::F16C => is_x86_feature_detected!("f16c"),
+        CpuidFeature::GFNI => is_x86_feature_detected!("gfni"),
+        CpuidFeature::VAES => is_x86_feature_detected!("vaes"),
+        CpuidFeature::VPCLMULQDQ => is_x86_feature_detected!("vpclmulqdq"),
         _ => true,
     })
 }
@@ -339,10 +387,12 @@ fn instruction(code: Code, memory: bool, imm: u8) -> Option<Instruction> {
     for (n, kind) in code.op_code().op_kinds().iter().enumerate() {
         let n = n as u32;
         let register = |numbered: [Register; 3]| numbered[n as usize];
-        let xmm = [Register::XMM1, Register::XMM2, Register::XMM0];
+        let xmm = [Register::XMM1, Register::XMM2, Register::XMM0, Register::XMM3][n as usize % 4];
+        let ymm = [Register::YMM1, Register::YMM2, Register::YMM0, Register::YMM3][n as usize % 4];
         let mm = [Register::MM0, Register::MM1, Register::MM0];
         let choice = match kind {
-            Kind::xmm_reg | Kind::xmm_rm => register(xmm),
+            Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_vvvv | Kind::xmm_is4 | Kind::xmm_is5 => xmm,
+            Kind::ymm_reg | Kind::ymm_rm | Kind::ymm_vvvv | Kind::ymm_is4 | Kind::ymm_is5 => ymm,
             Kind::mm_reg | Kind::mm_rm => register(mm),
             Kind::r32_reg | Kind::r32_rm => register([Register::EAX, Register::ECX, Register::EDX]),
             Kind::r64_reg | Kind::r64_rm => register([Register::RAX, Register::RCX, Register::RDX]),
@@ -359,16 +409,24 @@ fn instruction(code: Code, memory: bool, imm: u8) -> Option<Instruction> {
             _ if memory => {
                 instruction.set_op_kind(n, OpKind::Memory);
                 instruction.set_memory_base(Register::RDI);
+                match kind {
+                    Kind::mem_vsib32x | Kind::mem_vsib64x => instruction.set_memory_index(Register::XMM3),
+                    Kind::mem_vsib32y | Kind::mem_vsib64y => instruction.set_memory_index(Register::YMM3),
+                    _ => {}
+                }
                 used_memory = true;
                 continue;
             }
-            Kind::xmm_or_mem => register(xmm),
+            Kind::xmm_or_mem => xmm,
+            Kind::ymm_or_mem => ymm,
             Kind::mm_or_mem => register(mm),
             Kind::r8_or_mem => register([Register::AL, Register::CL, Register::DL]),
             Kind::r16_or_mem => register([Register::AX, Register::CX, Register::DX]),
             Kind::r32_or_mem => register([Register::EAX, Register::ECX, Register::EDX]),
             Kind::r64_or_mem => register([Register::RAX, Register::RCX, Register::RDX]),
-            Kind::mem => return None,
+            Kind::mem | Kind::mem_vsib32x | Kind::mem_vsib32y | Kind::mem_vsib64x | Kind::mem_vsib64y => {
+                return None;
+            }
             other => panic!("{code:?}: operand kind {other:?}"),
         };
         instruction.set_op_kind(n, OpKind::Register);
@@ -384,6 +442,7 @@ fn compare(code: Code, memory: bool, rounds: u64) {
         false => vec![0],
     };
     let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ code as u64);
+    let mut cpu = long_mode();
     for imm in &immediates {
         let Some(instruction) = instruction(code, memory, *imm) else { return };
         let mut encoder = Encoder::new(64);
@@ -391,14 +450,17 @@ fn compare(code: Code, memory: bool, rounds: u64) {
         let len = encoder.encode(&instruction, 0).unwrap_or_else(|error| panic!("{code:?}: {error}"));
         let bytes = encoder.take_buffer();
         let native = Native::new(&bytes);
-        let mut cpu = long_mode();
-        cpu.memory.ram().write(CODE, &bytes).unwrap();
+        let at = CODE + 0x10 * u64::from(*imm);
+        cpu.memory.ram().write(at, &bytes).unwrap();
         for _ in 0..rounds.div_ceil(immediates.len() as u64).max(8) {
-            let before = random.registers();
+            let mut before = random.registers();
+            if let Some(mask) = index_mask(code) {
+                before.vector[3] = before.vector[3].map(|lane| lane & mask);
+            }
             let (mut here, mut there) = (before, before);
             native.run(&mut here);
             here.rflags = here.rflags & u64::from(Flags::ARITHMETIC.bits()) | 2;
-            let done = interpret(&mut cpu, len, &mut there);
+            let done = interpret(&mut cpu, at..at + len as u64, &mut there);
             assert!(done, "{code:?} memory {memory} imm {imm:#x} raised {:?} on {before:x?}", cpu.raised);
             assert_eq!(
                 there, here,

@@ -1,8 +1,6 @@
 //! The coprocessor error latch of the PC/AT: FERR# of the processor becomes IRQ 13, until the handler writes port
-//! F0h. IBM PC/AT Technical Reference, "Math Coprocessor"; ICH datasheets, COPROC_ERR.
-//!
-//! Left out: IGNNE#. It lets x87 instructions run while the error still stands; handlers clear the error with
-//! instructions that do not wait, and need it not.
+//! F0h. That write also asserts IGNNE#, which lets x87 instructions run until the error is cleared. IBM PC/AT
+//! Technical Reference, "Math Coprocessor"; ICH datasheets, COPROC_ERR.
 
 use emu_core::bus::{Device, IoError, IoResult, IrqLine, PortIo, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -20,6 +18,8 @@ pub struct FerrLatch {
     /// Levels of FERR#, one bit for each of the first 64 processors.
     ferr: u64,
     latched: bool,
+    /// IGNNE#.
+    ignne: bool,
 }
 
 /// Saved latch.
@@ -27,16 +27,17 @@ pub struct FerrLatch {
 pub struct FerrState {
     ferr: u64,
     latched: bool,
+    ignne: bool,
 }
 
 impl FerrLatch {
     /// The latch at power-on.
     pub fn new(irq: IrqLine) -> Self {
-        FerrLatch { irq, ferr: 0, latched: false }
+        FerrLatch { irq, ferr: 0, latched: false, ignne: false }
     }
 
-    /// FERR# of processor `vcpu` is now at `level`. Only its rise sets the latch.
-    pub fn set_ferr(&mut self, vcpu: usize, level: bool) {
+    /// FERR# of processor `vcpu` is now at `level`. Only its rise sets the latch. Returns the level of IGNNE#.
+    pub fn set_ferr(&mut self, vcpu: usize, level: bool) -> bool {
         let bit = 1_u64.checked_shl(vcpu as u32).unwrap_or(0);
         let rose = level && self.ferr & bit == 0;
         self.ferr = if level { self.ferr | bit } else { self.ferr & !bit };
@@ -44,6 +45,13 @@ impl FerrLatch {
             self.latched = true;
             self.irq.set(true);
         }
+        self.ignne &= self.ferr != 0;
+        self.ignne
+    }
+
+    fn acknowledge(&mut self) {
+        self.ignne = self.ferr != 0;
+        self.clear();
     }
 
     fn clear(&mut self) {
@@ -58,7 +66,7 @@ impl Device for FerrLatch {
     }
 
     fn reset(&mut self) {
-        self.ferr = 0;
+        (self.ferr, self.ignne) = (0, false);
         self.clear();
     }
 }
@@ -70,7 +78,7 @@ impl PortIo for FerrLatch {
 
     fn port_write(&mut self, _region: u8, offset: u16, size: u8, _value: u32) -> IoResult {
         match (offset, size) {
-            (0..PORTS, 1) => self.clear(),
+            (0..PORTS, 1) => self.acknowledge(),
             (0..PORTS, _) => return Err(IoError::Size),
             _ => return Err(IoError::UnknownRegister),
         }
@@ -83,14 +91,14 @@ impl Snapshot for FerrLatch {
     type Args = IrqLine;
 
     fn save(&self) -> FerrState {
-        let FerrLatch { irq: _, ferr, latched } = self;
-        FerrState { ferr: *ferr, latched: *latched }
+        let FerrLatch { irq: _, ferr, latched, ignne } = self;
+        FerrState { ferr: *ferr, latched: *latched, ignne: *ignne }
     }
 
     fn restore(irq: IrqLine, state: FerrState) -> Result<Self, String> {
-        let FerrState { ferr, latched } = state;
+        let FerrState { ferr, latched, ignne } = state;
         irq.set(latched);
-        Ok(FerrLatch { irq, ferr, latched })
+        Ok(FerrLatch { irq, ferr, latched, ignne })
     }
 }
 
@@ -115,6 +123,20 @@ mod tests {
         latch.set_ferr(0, false);
         latch.set_ferr(0, true);
         assert!(wire.level(13));
+    }
+
+    #[test]
+    fn the_acknowledgement_has_the_error_ignored_until_it_is_cleared() {
+        let mut latch = FerrLatch::new(IrqLine::unconnected());
+
+        let raised = latch.set_ferr(0, true);
+        latch.port_write(0, 0, 1, 0).unwrap();
+        let acknowledged = latch.set_ferr(0, true);
+        let cleared = latch.set_ferr(0, false);
+        latch.port_write(0, 0, 1, 0).unwrap();
+        let next = latch.set_ferr(0, true);
+
+        assert_eq!((raised, acknowledged, cleared, next), (false, true, false, false));
     }
 
     #[test]

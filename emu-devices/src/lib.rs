@@ -13,6 +13,7 @@ pub mod apic;
 pub mod debug_exit;
 pub mod debugcon;
 pub mod ferr;
+pub mod fw_cfg;
 pub mod hpet;
 pub mod i8042;
 pub mod i8254;
@@ -22,6 +23,7 @@ pub mod pci;
 pub mod port92;
 pub mod pvpanic;
 pub mod serial;
+pub mod test_device;
 
 #[cfg(test)]
 mod probe;

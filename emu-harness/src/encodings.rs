@@ -105,7 +105,8 @@ fn set_operand(
         | O::r32_or_mem
         | O::r64_or_mem
         | O::mm_or_mem
-        | O::xmm_or_mem => {
+        | O::xmm_or_mem
+        | O::ymm_or_mem => {
             i.set_op_kind(k, OpKind::Memory);
             i.set_memory_base(shape.base?);
             i.set_memory_displacement64(i64::from(shape.displacement) as u64);
@@ -218,6 +219,7 @@ fn either(kind: Operand) -> Option<Register> {
         Operand::r64_or_mem => Some(Register::RAX),
         Operand::mm_or_mem => Some(Register::MM0),
         Operand::xmm_or_mem => Some(Register::XMM0),
+        Operand::ymm_or_mem => Some(Register::YMM0),
         _ => None,
     }
 }
@@ -231,7 +233,8 @@ fn register_of(kind: Operand) -> Option<Register> {
         O::r32_reg | O::r32_reg_mem | O::r32_rm | O::r32_opcode | O::r32_vvvv => Register::EAX,
         O::r64_reg | O::r64_reg_mem | O::r64_rm | O::r64_opcode | O::r64_vvvv => Register::RAX,
         O::mm_reg | O::mm_rm => Register::MM0,
-        O::xmm_reg | O::xmm_rm | O::xmm_vvvv => Register::XMM0,
+        O::xmm_reg | O::xmm_rm | O::xmm_vvvv | O::xmm_is4 => Register::XMM0,
+        O::ymm_reg | O::ymm_rm | O::ymm_vvvv | O::ymm_is4 => Register::YMM0,
         O::st0 => Register::ST0,
         O::sti_opcode => Register::ST0,
         O::al => Register::AL,

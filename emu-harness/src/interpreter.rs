@@ -5,7 +5,7 @@ use crate::{
     corpus::{self, Mode},
 };
 use emu_core::{
-    arch::{Cr0, Cr4, Efer, Exception, Flags, Seg, Segment},
+    arch::{Cr0, Cr4, Efer, Exception, Flags, Seg, Segment, Xcr0},
     cpu::Cpu,
     cpu_model::CpuModel,
     engine::{CpuIo, VcpuSignal},
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Size of RAM.
 pub const RAM: u64 = 4 << 20;
 /// Where paging structures are; not mapped.
-const TABLES: u64 = 0x30_0000;
+pub(crate) const TABLES: u64 = 0x30_0000;
 /// Base of the GDT of cases that name its descriptors as memory.
 pub const GDT: u64 = 0x8000;
 
@@ -49,7 +49,9 @@ impl CpuIo for Bare {
     fn time_stamp_counter(&self) -> u64 {
         0
     }
-    fn set_ferr(&self, _: usize, _: bool) {}
+    fn set_ferr(&self, _: usize, _: bool) -> bool {
+        false
+    }
     fn shutdown(&self, _: usize) {}
 }
 
@@ -68,10 +70,15 @@ impl Default for Interpreter {
 impl Interpreter {
     /// After reset.
     pub fn new() -> Self {
+        Self::wired(Arc::new(VcpuSignal::default()), Arc::new(Bare))
+    }
+
+    /// The same with a machine around it.
+    pub fn wired(signal: Arc<VcpuSignal>, io: Arc<dyn CpuIo>) -> Self {
         let ram = GuestMemory::new(RAM).expect("the host has a few megabytes");
         let model = Arc::new(CpuModel::named("max").expect("there is such a model"));
         let memory = Arc::new(PhysicalMemory::new(ram));
-        Interpreter { cpu: Cpu::new(0, model, memory, Arc::new(VcpuSignal::default()), Arc::new(Bare)) }
+        Interpreter { cpu: Cpu::new(0, model, memory, signal, io) }
     }
 
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that
@@ -106,14 +113,15 @@ impl Interpreter {
         state.simd.mxcsr = 0x1F80;
         let long = matches!(mode, Mode::Long64 | Mode::Compatibility32 | Mode::Compatibility16);
         let control = &mut state.control;
-        (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT);
+        (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE);
+        control.xcr0 = self.cpu.model.xcr0() & (Xcr0::X87 | Xcr0::SSE | Xcr0::AVX);
         (control.dr6, control.dr7) = (0xFFFF_0FF0, 0x400);
         if mode != Mode::Real {
             control.cr0 |= Cr0::PE | Cr0::PG | Cr0::WP;
             control.cr3 = TABLES;
             if long {
                 control.cr4 |= Cr4::PAE;
-                control.efer = Efer::LME | Efer::LMA | Efer::SCE;
+                control.efer = Efer::LME | Efer::LMA | Efer::SCE | Efer::NXE;
             }
             self.clear_map(long);
             let rights = Rights { user: level == 3, ..Rights::ALL };
@@ -134,7 +142,7 @@ impl Interpreter {
     }
 
     /// Paging structures for 4 MiB in which no page is present: two page tables in long mode, one otherwise.
-    fn clear_map(&mut self, long: bool) {
+    pub(crate) fn clear_map(&mut self, long: bool) {
         self.write(TABLES, &[0; 0x5000]);
         if long {
             for (at, to) in [(0, 0x1000), (0x1000, 0x2000), (0x2000, 0x3000), (0x2008, 0x4000)] {
@@ -146,7 +154,7 @@ impl Interpreter {
     }
 
     /// Makes the page of `address` present; what is beyond RAM stays absent.
-    fn map(&mut self, long: bool, address: u64, rights: Rights) {
+    pub(crate) fn map(&mut self, long: bool, address: u64, rights: Rights) {
         if address >= RAM {
             return;
         }
@@ -158,7 +166,8 @@ impl Interpreter {
         self.write(table + (address >> 12) * size, &entry.to_le_bytes()[..size as usize]);
     }
 
-    fn place(&mut self, setup: &Setup, region: &Region) -> Result<(), Unsuitable> {
+    /// Puts a region of `setup` into memory and maps it.
+    pub(crate) fn place(&mut self, setup: &Setup, region: &Region) -> Result<(), Unsuitable> {
         let end = region.address.checked_add(region.bytes.len() as u64).filter(|end| *end <= TABLES);
         let end = end.ok_or_else(|| {
             Unsuitable(format!("memory at {:#x}: there is none beyond {TABLES:#x}", region.address))

@@ -3,8 +3,8 @@
 //! Parsing gives only values that make sense by themselves. What depends on the files named, or on the CPU
 //! models there are, is checked where that knowledge is.
 
-use emu_core::clock::wall_clock_seconds;
-use std::{path::PathBuf, str::FromStr};
+use emu_core::{clock::wall_clock_seconds, cpu_model};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 mod timestamp;
 
@@ -21,7 +21,7 @@ pub const MAX_CPUS: u32 = 254;
 /// The most serial ports a PC has.
 pub const MAX_SERIAL_PORTS: usize = 4;
 /// The CPU model when none is named.
-pub const DEFAULT_CPU_MODEL: &str = "x86-64-v2";
+pub const DEFAULT_CPU_MODEL: &str = cpu_model::DEFAULT.name;
 
 /// A whole machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct MachineConfig {
     pub debugcon: Option<SerialSpec>,
     /// Whether the isa-debug-exit port 0xF4 exists.
     pub debug_exit: bool,
+    /// Whether the devices that test kernels look for exist: pc-testdev, pci-testdev, fw_cfg.
+    pub test_device: bool,
     /// Whether a reset ends the run.
     pub no_reboot: bool,
     /// What the real-time clock shows at power-on.
@@ -64,6 +66,7 @@ impl Default for MachineConfig {
             serial: vec![SerialSpec::Stdio],
             debugcon: None,
             debug_exit: false,
+            test_device: false,
             no_reboot: false,
             rtc: RtcSpec::Utc,
             trace: Vec::new(),
@@ -141,6 +144,16 @@ impl FromStr for CpuSpec {
             list.push(name.to_owned());
         }
         Ok(spec)
+    }
+}
+
+impl fmt::Display for CpuSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.model)?;
+        for (sign, features) in [('+', &self.plus), ('-', &self.minus)] {
+            features.iter().try_for_each(|feature| write!(f, ",{sign}{feature}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -306,6 +319,7 @@ mod tests {
     fn a_cpu_model_takes_features_away_and_adds_some() {
         let spec: CpuSpec = "X86-64-v1,+SHA,-sse3,+aes".parse().unwrap();
         assert_eq!(spec.model, "x86-64-v1");
+        assert_eq!(spec.to_string(), "x86-64-v1,+sha,+aes,-sse3");
         assert_eq!((spec.plus, spec.minus), (vec!["sha".into(), "aes".into()], vec!["sse3".into()]));
     }
 

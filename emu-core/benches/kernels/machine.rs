@@ -46,7 +46,9 @@ impl CpuIo for NoDevices {
     fn time_stamp_counter(&self) -> u64 {
         0
     }
-    fn set_ferr(&self, _: usize, _: bool) {}
+    fn set_ferr(&self, _: usize, _: bool) -> bool {
+        false
+    }
     fn shutdown(&self, _: usize) {
         panic!("the kernel has faulted three times over");
     }

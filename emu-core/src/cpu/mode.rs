@@ -30,6 +30,8 @@ impl Mode {
     const ALIGNMENT: u32 = 1 << 13;
     /// One instruction per block: single-step, interrupt shadow, execution trace.
     pub const STEP: u32 = 1 << 14;
+    /// Code can run against the limit of CS.
+    const LIMITED: u32 = 1 << 15;
     /// Bit 16 + n: segment n needs no check of limit or rights.
     const FLAT_SHIFT: u32 = 16;
     /// Bit 22 + n: the base of segment n is zero (or counts as such).
@@ -57,6 +59,10 @@ impl Mode {
     /// Pauses before observed instructions?
     pub const fn is_observed(self) -> bool {
         self.0 & Self::OBSERVED != 0
+    }
+    /// An instruction pointer of the size of code can lie beyond the limit of CS.
+    pub const fn is_limited(self) -> bool {
+        self.0 & Self::LIMITED != 0
     }
     /// 16, 32 or 64: the size of code.
     pub const fn bitness(self) -> u32 {
@@ -147,6 +153,8 @@ impl Cpu {
         let mut set = |condition: bool, bit: u32| bits |= if condition { bit } else { 0 };
         set(cs.attr & attr::D != 0 && !code64, Mode::CODE32);
         set(code64, Mode::CODE64);
+        let reach = if cs.attr & attr::D != 0 { u32::MAX } else { 0xFFFF };
+        set(!code64 && cs.limit < reach, Mode::LIMITED);
         set(self.seg(Seg::Ss).attr & attr::D != 0, Mode::STACK32);
         set(cr0.intersects(Cr0::EM | Cr0::TS), Mode::NO_X87);
         set(cr0.contains(Cr0::MP | Cr0::TS), Mode::WAIT_NM);

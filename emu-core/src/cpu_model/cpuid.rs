@@ -280,11 +280,14 @@ mod tests {
     #[test]
     fn xsave_sizes_follow_the_components() {
         let max = CpuModel::named("max").unwrap();
-        assert_eq!(max.cpuid(0xD, 0, &context()), [0x203, 576, 2696, 0]);
+        assert_eq!(max.cpuid(0xD, 0, &context()), [0x207, 576, 2696, 0]);
         assert_eq!(max.cpuid(0xD, 9, &context()), [8, 2688, 0, 0]);
         let all = CpuidContext { xcr0: max.xcr0(), ..context() };
-        assert_eq!(max.cpuid(0xD, 1, &all), [0xF, 584, 0, 0]);
-        assert_eq!(CpuModel::default().cpuid(0xD, 2, &all), [0; 4]);
+        assert_eq!(max.cpuid(0xD, 1, &all), [0xF, 840, 0, 0]);
+        let v3 = CpuModel::named("x86-64-v3").unwrap();
+        assert_eq!(v3.cpuid(0xD, 0, &CpuidContext { xcr0: v3.xcr0(), ..context() }), [7, 832, 832, 0]);
+        assert_eq!(v3.cpuid(0xD, 2, &context()), [256, 576, 0, 0]);
+        assert_eq!(v3.without(Feature::Avx).cpuid(0xD, 2, &all), [0; 4]);
     }
 
     #[test]

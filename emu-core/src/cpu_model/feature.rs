@@ -2,6 +2,7 @@
 //! it builds on, and which instructions decode because of it. SDM vol. 2, CPUID; vol. 4, 2.1.
 
 use iced_x86::CpuidFeature;
+use std::fmt;
 
 /// The least model that offers a feature. Features of the system (paging, MSRs, mitigations that are not
 /// needed) belong to every model: the levels of x86-64 are about what applications may execute.
@@ -11,7 +12,9 @@ pub enum Offer {
     Every,
     /// x86-64-v2 and up.
     V2,
-    /// Only `max`.
+    /// x86-64-v3 and up.
+    V3,
+    /// No level: `max`, and `host` where the host has it.
     Max,
 }
 
@@ -32,6 +35,20 @@ pub enum Place {
     Cpuid(u32, u32, Register),
     /// The MSR IA32_ARCH_CAPABILITIES.
     ArchCapabilities,
+}
+
+impl fmt::Display for Place {
+    /// As manuals write it: `CPUID.01H:ECX`, and with its sub-leaf `CPUID.07H.0:EBX`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place::Cpuid(leaf, subleaf, register) = *self else {
+            return f.write_str("IA32_ARCH_CAPABILITIES");
+        };
+        write!(f, "CPUID.{leaf:02X}H")?;
+        if matches!(leaf, 7 | 0xD) {
+            write!(f, ".{subleaf}")?;
+        }
+        write!(f, ":{}", ["EAX", "EBX", "ECX", "EDX"][register as usize])
+    }
 }
 
 const L1C: Place = Place::Cpuid(1, 0, Register::Ecx);
@@ -123,16 +140,19 @@ table! {
     // An idle loop on MWAIT polls: see `microcode::mwait`.
     Monitor         "monitor"            L1C[3]  Max   needs[] decodes[MONITOR]
     Ssse3           "ssse3"              L1C[9]  V2    needs[Sse3] decodes[SSSE3]
+    Fma             "fma"                L1C[12] V3    needs[Avx] decodes[FMA]
     Cx16            "cx16"               L1C[13] V2    needs[Cx8 Lm] decodes[CMPXCHG16B]
     Pcid            "pcid"               L1C[17] Every needs[Lm] decodes[]
     Sse41           "sse4_1"             L1C[19] V2    needs[Ssse3] decodes[SSE4_1]
     Sse42           "sse4_2"             L1C[20] V2    needs[Sse41] decodes[SSE4_2]
     X2apic          "x2apic"             L1C[21] Every needs[Apic Msr] decodes[]
-    Movbe           "movbe"              L1C[22] Max   needs[] decodes[MOVBE]
+    Movbe           "movbe"              L1C[22] V3    needs[] decodes[MOVBE]
     Popcnt          "popcnt"             L1C[23] V2    needs[] decodes[POPCNT]
     TscDeadline     "tsc_deadline_timer" L1C[24] Every needs[Apic Tsc Msr] decodes[]
     Aes             "aes"                L1C[25] Max   needs[Sse2] decodes[AES]
     Xsave           "xsave"              L1C[26] Every needs[Fxsr] decodes[XSAVE]
+    Avx             "avx"                L1C[28] V3    needs[Xsave Sse42] decodes[AVX]
+    F16c            "f16c"               L1C[29] V3    needs[Avx] decodes[F16C]
     Rdrand          "rdrand"             L1C[30] Every  needs[] decodes[RDRAND]
     Hypervisor      "hypervisor"         L1C[31] Every needs[] decodes[]
 
@@ -140,9 +160,10 @@ table! {
 
     Fsgsbase        "fsgsbase"           L7B[0]  Every needs[Lm] decodes[FSGSBASE]
     TscAdjust       "tsc_adjust"         L7B[1]  Every needs[Tsc Msr] decodes[]
-    Bmi1            "bmi1"               L7B[3]  Max   needs[] decodes[BMI1]
+    Bmi1            "bmi1"               L7B[3]  V3    needs[] decodes[BMI1]
+    Avx2            "avx2"               L7B[5]  V3    needs[Avx] decodes[AVX2]
     Smep            "smep"               L7B[7]  Every needs[] decodes[]
-    Bmi2            "bmi2"               L7B[8]  Max   needs[] decodes[BMI2]
+    Bmi2            "bmi2"               L7B[8]  V3    needs[] decodes[BMI2]
     Erms            "erms"               L7B[9]  Every needs[] decodes[]
     Invpcid         "invpcid"            L7B[10] Every needs[Pcid] decodes[INVPCID]
     Rdseed          "rdseed"             L7B[18] Every  needs[] decodes[RDSEED]
@@ -154,6 +175,9 @@ table! {
 
     Umip            "umip"               L7C[2]  Every needs[] decodes[]
     Pku             "pku"                L7C[3]  Max   needs[Xsave Lm] decodes[PKU]
+    Gfni            "gfni"               L7C[8]  Max   needs[Sse2] decodes[GFNI]
+    Vaes            "vaes"               L7C[9]  Max   needs[Avx Aes] decodes[VAES]
+    Vpclmulqdq      "vpclmulqdq"         L7C[10] Max   needs[Avx Pclmulqdq] decodes[VPCLMULQDQ]
     La57            "la57"               L7C[16] Max   needs[Lm] decodes[]
     Rdpid           "rdpid"              L7C[22] Max   needs[Msr] decodes[RDPID]
     Cldemote        "cldemote"           L7C[25] Max   needs[] decodes[CLDEMOTE]
@@ -171,7 +195,7 @@ table! {
     Xsaves          "xsaves"             LDA[3]  Every needs[Xsavec Msr] decodes[XSAVES]
 
     LahfLm          "lahf_lm"            X1C[0]  V2    needs[Lm] decodes[]
-    Lzcnt           "lzcnt"              X1C[5]  Max   needs[] decodes[LZCNT]
+    Lzcnt           "lzcnt"              X1C[5]  V3    needs[] decodes[LZCNT]
     Prefetchw       "3dnowprefetch"      X1C[8]  Every needs[] decodes[]
     Syscall         "syscall"            X1D[11] Every needs[Msr Lm] decodes[SYSCALL]
     Nx              "nx"                 X1D[20] Every needs[Pae Msr] decodes[]

@@ -3,19 +3,25 @@
 //! One table ([`feature::TABLE`]) decides. A feature that a model does not offer is absent from CPUID, its
 //! control-register bits and MSRs are reserved, and its instructions do not decode.
 //!
-//! All models call themselves Intel's, family 6, model 26 (the first one of level x86-64-v2): kernels and C
-//! libraries then choose by feature bits alone, and take `rep movs` for the fast copy that it is here.
+//! All models, whatever their level, call themselves Intel's, family 6, model 26 (the first one of x86-64-v2):
+//! kernels and C libraries then choose by feature bits alone, look for no erratum of a later processor, and
+//! take `rep movs` for the fast copy that it is here. The brand string says the level instead.
 
 mod cpuid;
 pub mod feature;
+mod generation;
+mod host;
+mod models;
 mod spec;
 
 pub use cpuid::{CpuidContext, xsave_component, xsave_size};
 pub use feature::{Feature, FeatureSet};
+pub use generation::Generation;
+pub use models::{DEFAULT, MODELS, NamedModel};
 pub use spec::CpuModelError;
 
 use crate::arch::Xcr0;
-use feature::{Offer, Place, TABLE};
+use feature::{Place, TABLE};
 use iced_x86::{Code, CpuidFeature, DecoderOptions};
 
 /// Rate of the core crystal clock, which is also the local APIC timer's.
@@ -24,11 +30,6 @@ pub const CRYSTAL_HERTZ: u64 = 25_000_000;
 pub const TSC_RATIO: u32 = 40;
 /// Rate of the time-stamp counter.
 pub const TSC_HERTZ: u64 = CRYSTAL_HERTZ * TSC_RATIO as u64;
-
-/// Names of the models there are.
-pub const NAMES: [&str; 3] = ["x86-64-v1", "x86-64-v2", "max"];
-/// The model of a machine whose user asks for none.
-pub const DEFAULT_NAME: &str = "x86-64-v2";
 
 /// Family 6, model 26, stepping 3.
 const SIGNATURE: u32 = 0x0001_06A3;
@@ -41,39 +42,39 @@ pub struct CpuModel {
     /// Bit n: forms that need iced's `CpuidFeature` number n decode.
     decodes: [u64; 3],
     cpus: u32,
+    generation: Generation,
 }
 
 impl CpuModel {
     /// The model called `name`.
     pub fn named(name: &str) -> Result<Self, CpuModelError> {
-        let (name, offer) = match name {
-            "x86-64-v1" => ("x86-64-v1", Offer::Every),
-            "x86-64-v2" => ("x86-64-v2", Offer::V2),
-            "max" => ("max", Offer::Max),
-            _ => return Err(CpuModelError::UnknownModel(name.to_owned())),
-        };
-        Ok(Self::new(name, FeatureSet::of(offer)))
+        NamedModel::find(name).map(NamedModel::cpu)
     }
 
-    fn new(name: &'static str, features: FeatureSet) -> Self {
+    /// The processor of a generation before CPUID, as it was. No PC's firmware starts a guest on one.
+    pub fn early(generation: Generation) -> Self {
+        Self::new(generation.name(), generation, FeatureSet::default())
+    }
+
+    fn new(name: &'static str, generation: Generation, features: FeatureSet) -> Self {
         let mut decodes = [0; 3];
         let offered = features.iter().flat_map(|feature| feature.row().decodes).copied();
-        for feature in offered.chain(BASELINE) {
+        for feature in offered.chain(generation.decodes().iter().copied()) {
             decodes[feature as usize / 64] |= 1 << (feature as usize % 64);
         }
-        CpuModel { name, features, decodes, cpus: 1 }
+        CpuModel { name, features, decodes, cpus: 1, generation }
     }
 
     /// The same model, offering `feature` and what it needs as well.
     pub fn with(mut self, feature: Feature) -> Self {
         self.features.insert(feature);
-        Self::new(self.name, self.features).with_cpus(self.cpus)
+        Self::new(self.name, self.generation, self.features).with_cpus(self.cpus)
     }
 
     /// The same model without `feature` and what needs it.
     pub fn without(mut self, feature: Feature) -> Self {
         self.features.remove(feature);
-        Self::new(self.name, self.features).with_cpus(self.cpus)
+        Self::new(self.name, self.generation, self.features).with_cpus(self.cpus)
     }
 
     /// The same model in a machine of `cpus` vCPUs: CPUID tells the topology.
@@ -90,6 +91,11 @@ impl CpuModel {
     /// Name of the model (features added or removed do not show).
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Which processor of the line it is.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// What it offers.
@@ -122,6 +128,7 @@ impl CpuModel {
     pub fn xcr0(&self) -> Xcr0 {
         let mut components = Xcr0::X87;
         components.set(Xcr0::SSE, self.has(Feature::Sse));
+        components.set(Xcr0::AVX, self.has(Feature::Avx));
         components.set(Xcr0::PKRU, self.has(Feature::Pku));
         components
     }
@@ -156,7 +163,7 @@ impl CpuModel {
 
 impl Default for CpuModel {
     fn default() -> Self {
-        Self::new(DEFAULT_NAME, FeatureSet::of(Offer::V2))
+        DEFAULT.cpu()
     }
 }
 
@@ -182,42 +189,69 @@ mod tests {
     use super::*;
 
     #[rstest::rstest]
-    #[case(Code::Add_rm32_r32, true, true)]
-    #[case(Code::Popcnt_r32_rm32, false, true)]
-    #[case(Code::Pcmpestri_xmm_xmmm128_imm8, false, true)]
-    #[case(Code::Cmpxchg16b_m128, false, true)]
-    #[case(Code::Syscall, true, true)]
-    #[case(Code::Xsave64_mem, true, true)]
-    #[case(Code::Invpcid_r64_m128, true, true)]
-    #[case(Code::Wrfsbase_r64, true, true)]
-    #[case(Code::Fld_m80fp, true, true)]
-    #[case(Code::Fcmovb_st0_sti, true, true)]
-    #[case(Code::Prefetchw_m8, true, true)]
-    #[case(Code::Nop_rm32, true, true)]
-    #[case(Code::Ud2, true, true)]
-    #[case(Code::Rsm, true, true)]
-    #[case(Code::Adcx_r32_rm32, false, false)]
-    #[case(Code::VEX_Vaddps_xmm_xmm_xmmm128, false, false)]
-    #[case(Code::Vmcall, false, false)]
-    #[case(Code::Vmmcall, false, false)]
-    #[case(Code::Femms, false, false)]
-    #[case(Code::Loadall386, false, false)]
-    fn models_decode_what_their_level_has(#[case] code: Code, #[case] v1: bool, #[case] v2: bool) {
-        assert_eq!(CpuModel::named("x86-64-v1").unwrap().allows(code), v1);
-        assert_eq!(CpuModel::default().allows(code), v2);
+    #[case(Code::Add_rm32_r32, true, true, true)]
+    #[case(Code::Popcnt_r32_rm32, false, true, true)]
+    #[case(Code::Pcmpestri_xmm_xmmm128_imm8, false, true, true)]
+    #[case(Code::Cmpxchg16b_m128, false, true, true)]
+    #[case(Code::Syscall, true, true, true)]
+    #[case(Code::Xsave64_mem, true, true, true)]
+    #[case(Code::Invpcid_r64_m128, true, true, true)]
+    #[case(Code::Wrfsbase_r64, true, true, true)]
+    #[case(Code::Fld_m80fp, true, true, true)]
+    #[case(Code::Fcmovb_st0_sti, true, true, true)]
+    #[case(Code::Prefetchw_m8, true, true, true)]
+    #[case(Code::Nop_rm32, true, true, true)]
+    #[case(Code::Ud2, true, true, true)]
+    #[case(Code::Rsm, true, true, true)]
+    #[case(Code::Adcx_r32_rm32, false, false, false)]
+    #[case(Code::VEX_Vaddps_xmm_xmm_xmmm128, false, false, true)]
+    #[case(Code::VEX_Vpaddb_ymm_ymm_ymmm256, false, false, true)]
+    #[case(Code::VEX_Vfmadd132sd_xmm_xmm_xmmm64, false, false, true)]
+    #[case(Code::VEX_Vcvtph2ps_ymm_xmmm128, false, false, true)]
+    #[case(Code::VEX_Pext_r64_r64_rm64, false, false, true)]
+    #[case(Code::VEX_Vaesenc_xmm_xmm_xmmm128, false, false, false)]
+    #[case(Code::VEX_Vpclmulqdq_ymm_ymm_ymmm256_imm8, false, false, false)]
+    #[case(Code::EVEX_Vaddps_xmm_k1z_xmm_xmmm128b32, false, false, false)]
+    #[case(Code::Vmcall, false, false, false)]
+    #[case(Code::Vmmcall, false, false, false)]
+    #[case(Code::Femms, false, false, false)]
+    #[case(Code::Loadall386, false, false, false)]
+    fn models_decode_what_their_level_has(
+        #[case] code: Code,
+        #[case] v1: bool,
+        #[case] v2: bool,
+        #[case] v3: bool,
+    ) {
+        for (name, allowed) in [("x86-64-v1", v1), ("x86-64-v2", v2), ("x86-64-v3", v3)] {
+            assert_eq!(CpuModel::named(name).unwrap().allows(code), allowed, "{name}");
+        }
     }
 
     #[test]
-    fn max_decodes_everything_in_the_table_and_no_avx() {
+    fn vector_forms_of_the_other_extensions_need_both() {
+        let both: CpuModel = "x86-64-v3,+aes,+gfni,+vpclmulqdq".parse().unwrap();
+        assert!(both.allows(Code::VEX_Vaesenc_xmm_xmm_xmmm128));
+        assert!(!both.allows(Code::VEX_Vaesenc_ymm_ymm_ymmm256), "VAES");
+        assert!(both.allows(Code::VEX_Vgf2p8mulb_ymm_ymm_ymmm256));
+        assert!(both.allows(Code::VEX_Vpclmulqdq_ymm_ymm_ymmm256_imm8));
+        let without = both.without(Feature::Avx);
+        assert!(without.allows(Code::Aesenc_xmm_xmmm128) && without.allows(Code::Gf2p8mulb_xmm_xmmm128));
+        assert!(!without.allows(Code::VEX_Vaesenc_xmm_xmm_xmmm128));
+        assert!(!without.has(Feature::Avx2) && !without.xcr0().contains(Xcr0::AVX));
+    }
+
+    #[test]
+    fn max_decodes_everything_in_the_table_and_no_avx512() {
         let max = CpuModel::named("max").unwrap();
         assert!(max.allows(Code::Sha1rnds4_xmm_xmmm128_imm8) && max.allows(Code::Rdseed_r64));
-        assert!(!max.allows(Code::VEX_Vaddps_ymm_ymm_ymmm256));
+        assert!(max.allows(Code::VEX_Vaddps_ymm_ymm_ymmm256) && max.allows(Code::VEX_Vpaddb_ymm_ymm_ymmm256));
+        assert!(!max.allows(Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er));
         assert_eq!(max.decoder_options(), 0);
     }
 
     #[test]
     fn a_missing_feature_gives_its_bytes_their_old_meaning() {
-        let options = CpuModel::default().decoder_options();
+        let options = CpuModel::named("x86-64-v2").unwrap().decoder_options();
         let mut decoder =
             iced_x86::Decoder::new(64, &[0xF3, 0x0F, 0xBD, 0xC1, 0xF3, 0x0F, 0xBC, 0xC1], options);
         assert_eq!(decoder.decode().code(), Code::Bsr_r32_rm32);

@@ -1,13 +1,13 @@
 //! What a user writes for a CPU: `MODEL[,+feature,-feature...]`.
 
-use super::{CpuModel, Feature, NAMES, feature::TABLE};
+use super::{CpuModel, Feature, MODELS, feature::TABLE};
 use std::str::FromStr;
 
 /// A CPU that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CpuModelError {
     /// No such model.
-    #[error("unknown CPU model \"{0}\"; there are {list}", list = NAMES.join(", "))]
+    #[error("unknown CPU model \"{0}\"; there are {list}", list = names())]
     UnknownModel(String),
     /// No such feature.
     #[error("unknown CPU feature \"{name}\"{hint}", hint = hint(near))]
@@ -20,6 +20,10 @@ pub enum CpuModelError {
     /// Neither `+` nor `-` before a feature.
     #[error("CPU feature \"{0}\" needs a sign: \"+{0}\" offers it, \"-{0}\" does not")]
     NoSign(String),
+}
+
+fn names() -> String {
+    MODELS.iter().map(|model| model.name).collect::<Vec<_>>().join(", ")
 }
 
 fn hint(near: &[&'static str]) -> String {
@@ -89,13 +93,16 @@ mod tests {
     }
 
     #[rstest::rstest]
-    #[case("x86-64-v9", "unknown CPU model \"x86-64-v9\"; there are x86-64-v1, x86-64-v2, max")]
+    #[case(
+        "x86-64-v9",
+        "unknown CPU model \"x86-64-v9\"; there are x86-64-v1, x86-64-v2, x86-64-v3, max, host"
+    )]
     #[case("max,+popcount", "unknown CPU feature \"popcount\"; similar ones are popcnt")]
     #[case("max,+rdrnd", "unknown CPU feature \"rdrnd\"; similar ones are rdrand, rdpid")]
     #[case("max,+zzzzzz", "unknown CPU feature \"zzzzzz\"")]
     #[case("max,-xsav", "unknown CPU feature \"xsav\"; similar ones are xsave, xsavec, xsaveopt, xsaves")]
     #[case("max,sse2", "CPU feature \"sse2\" needs a sign: \"+sse2\" offers it, \"-sse2\" does not")]
-    #[case("", "unknown CPU model \"\"; there are x86-64-v1, x86-64-v2, max")]
+    #[case("", "unknown CPU model \"\"; there are x86-64-v1, x86-64-v2, x86-64-v3, max, host")]
     fn errors_name_what_is_wrong_and_what_would_work(#[case] text: &str, #[case] message: &str) {
         assert_eq!(text.parse::<CpuModel>().unwrap_err().to_string(), message);
     }

@@ -1,13 +1,13 @@
 //! What is checked when an instruction is decoded, so that handlers contain only the operation: CPUID features,
-//! modes, privilege, availability of x87, MMX and SSE.
+//! modes, privilege, availability of x87, MMX, SSE and AVX.
 
 use crate::{
     arch::Exception,
     cpu::Mode,
-    cpu_model::CpuModel,
+    cpu_model::{CpuModel, Generation},
     semantics::{Attr, Emitter, NO_ROW, Table},
 };
-use iced_x86::{Code, Instruction, Mnemonic};
+use iced_x86::{Code, Mnemonic};
 
 /// What is known of one form under one CPU model.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub struct CodeFacts {
     pub row: u16,
     /// The row's attributes.
     pub attr: Attr,
+    /// The row is only for certain generations: specialised handlers are made from another's text.
+    pub general: bool,
     known: bool,
 }
 
@@ -27,7 +29,7 @@ pub struct Checks {
 impl Checks {
     /// Nothing found out yet.
     pub fn new() -> Self {
-        let unknown = CodeFacts { row: NO_ROW, attr: Attr::empty(), known: false };
+        let unknown = CodeFacts { row: NO_ROW, attr: Attr::empty(), general: false, known: false };
         Checks { facts: vec![unknown; Code::values().len()] }
     }
 
@@ -35,9 +37,12 @@ impl Checks {
     pub fn facts<E: Emitter>(&mut self, code: Code, table: &Table<E>, model: &CpuModel) -> CodeFacts {
         let facts = &mut self.facts[code as usize];
         if !facts.known {
-            let row = if model.allows(code) || is_hint(code.mnemonic()) { table.find(code) } else { None };
+            let generation = model.generation();
+            let only = table.find_only(code, generation);
+            let hint = generation == Generation::Current && is_hint(code.mnemonic());
+            let row = only.or_else(|| if model.allows(code) || hint { table.find(code) } else { None });
             let attr = row.map_or(Attr::empty(), |row| table.row(row).attr);
-            *facts = CodeFacts { row: row.unwrap_or(NO_ROW), attr, known: true };
+            *facts = CodeFacts { row: row.unwrap_or(NO_ROW), attr, general: only.is_some(), known: true };
         }
         *facts
     }
@@ -60,27 +65,17 @@ fn is_hint(mnemonic: Mnemonic) -> bool {
     )
 }
 
-/// The exception that `instruction` raises in `mode` before it does anything, by its row's attributes.
-pub fn fault_of(attr: Attr, instruction: &Instruction, mode: Mode) -> Option<Exception> {
-    if attr.contains(Attr::PROTECTED) && mode.is_real_or_vm86() {
+/// The exception that an instruction raises in `mode` before it does anything, by its row's attributes.
+pub fn fault_of(attr: Attr, mode: Mode) -> Option<Exception> {
+    let undefined = attr.contains(Attr::PROTECTED) && mode.is_real_or_vm86()
+        || attr.contains(Attr::SSE) && mode.sse_undefined()
+        || attr.contains(Attr::AVX) && mode.avx_undefined()
+        || attr.contains(Attr::MMX) && mode.mmx_undefined();
+    if undefined {
         return Some(Exception::UD);
     }
-    if attr.contains(Attr::SSE) {
-        let vex = instruction.op_code().encoding() == iced_x86::EncodingKind::VEX;
-        if if vex { mode.avx_undefined() } else { mode.sse_undefined() } {
-            return Some(Exception::UD);
-        }
-        if mode.task_switched() {
-            return Some(Exception::NM);
-        }
-    }
-    if attr.contains(Attr::MMX) {
-        if mode.mmx_undefined() {
-            return Some(Exception::UD);
-        }
-        if mode.task_switched() {
-            return Some(Exception::NM);
-        }
+    if attr.intersects(Attr::SSE | Attr::AVX | Attr::MMX) && mode.task_switched() {
+        return Some(Exception::NM);
     }
     if attr.contains(Attr::X87) && mode.x87_unavailable() {
         return Some(Exception::NM);

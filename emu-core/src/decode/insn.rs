@@ -61,7 +61,7 @@ pub mod flag {
     pub const L256: u16 = 1 << 5;
     /// Operand size override present.
     pub const OPSIZE: u16 = 1 << 6;
-    /// The memory operand must be aligned to its size (legacy SSE): else #GP(0).
+    /// The memory operand must be aligned to its size: else #GP(0).
     pub const ALIGNED: u16 = 1 << 7;
     /// The stack pointer of the mode is 16 bits wide (neither this nor `SP32`: 64).
     pub const SP16: u16 = 1 << 8;

@@ -83,7 +83,11 @@ fn flags(instruction: &Instruction, attr: Attr, mode: Mode) -> u16 {
     set(instruction.has_lock_prefix() || exchange, flag::LOCK);
     set(instruction.has_rep_prefix(), flag::REP);
     set(instruction.has_repne_prefix(), flag::REPNE);
-    set(instruction.op_code().encoding() == EncodingKind::VEX, flag::VEX);
+    let form = instruction.op_code();
+    let vex = form.encoding() == EncodingKind::VEX;
+    set(vex, flag::VEX);
+    // Of a form that ignores the vector length iced says 0.
+    set(vex && form.l() == 1, flag::L256);
     set(attr.contains(Attr::ALIGNED), flag::ALIGNED);
     set(mode.is_64bit(), flag::MODE64);
     set(!mode.is_64bit() && mode.stack_is_32bit(), flag::SP32);

@@ -9,11 +9,16 @@ use super::{
 use crate::{
     arch::{Exception, Seg},
     cpu::{Cpu, Mode, slot},
-    decode::{Insn, Kind, flag, lower},
+    cpu_model::Generation,
+    decode::{
+        Insn, Kind,
+        early::{self, Early},
+        flag, lower,
+    },
     memory::CodeMap,
     semantics::{Attr, NO_ROW, Run},
 };
-use iced_x86::{Code, Decoder, Instruction, Mnemonic};
+use iced_x86::{Code, Decoder, DecoderError, Instruction, Mnemonic};
 
 /// Longest block, in instructions.
 pub(super) const MAX_INSNS: usize = 48;
@@ -57,6 +62,13 @@ impl Cpu {
             Some(block) if self.continues_as_decoded(linear, &block) => block,
             _ => self.build(linear, physical, variant)?,
         };
+        // SAFETY: the entry of a block that was just found or made; behind a pause, which has no length, is the
+        // instruction that it is for.
+        let len = unsafe {
+            let first = &*block.entry;
+            if first.len == 0 && variant.is_observed() { (*block.entry.add(1)).len } else { first.len }
+        };
+        self.check_limit(len.into())?;
         if block.second_page.is_none() {
             let generation = self.mmu.generation();
             self.blocks.set_jump(JumpEntry {
@@ -76,9 +88,19 @@ impl Cpu {
             return if self.is_canonical(self.rip) { Ok(self.rip) } else { Err(Exception::GP0) };
         }
         if self.rip > u64::from(self.seg(Seg::Cs).limit) {
-            return Err(Exception::GP0);
+            if self.model.generation() != Generation::I8086 {
+                return Err(Exception::GP0);
+            }
+            // There is no limit: IP has 16 bits.
+            self.rip &= 0xFFFF;
         }
         Ok(self.seg(Seg::Cs).base.wrapping_add(self.rip) & 0xFFFF_FFFF)
+    }
+
+    /// Whether the `len` bytes at RIP are within the limit of CS.
+    fn check_limit(&self, len: u64) -> Result<(), Exception> {
+        let inside = self.mode.is_64bit() || self.rip + len <= u64::from(self.seg(Seg::Cs).limit) + 1;
+        if inside || self.model.generation() == Generation::I8086 { Ok(()) } else { Err(Exception::GP0) }
     }
 
     /// Whether a block that is one instruction across two pages still continues in the same page.
@@ -159,6 +181,9 @@ impl Cpu {
         let offset = (linear & 0xFFF) as usize;
         let page = linear & !0xFFF;
         self.begin(linear, mode);
+        if self.model.generation().is_16_bit() {
+            return Ok(self.decode_early(&code[..(4096 - offset).min(WINDOW)], linear, mode));
+        }
         let mut decoder = Decoder::with_ip(
             mode.bitness(),
             &code[..(4096 - offset).min(WINDOW)],
@@ -166,7 +191,7 @@ impl Cpu {
             self.model.decoder_options(),
         );
         let mut instruction = Instruction::default();
-        let limit = if mode.is_stepping() { 1 } else { MAX_INSNS };
+        let limit = self.longest(mode);
         while self.blocks.scratch.len() < limit {
             let at = offset + decoder.position();
             if at >= 4096 {
@@ -177,8 +202,8 @@ impl Cpu {
                 return Ok(End::Before(at));
             }
             decoder.decode_out(&mut instruction);
-            if instruction.is_invalid() && at + MAX_BYTES > 4096 {
-                // It may be valid with the bytes of the next page.
+            if decoder.last_error() == DecoderError::NoMoreBytes {
+                // It goes on in the next page.
                 return Ok(End::Before(at));
             }
             if self.push(&instruction, &code[at - offset..], at, mode) {
@@ -188,7 +213,33 @@ impl Cpu {
         Ok(End::Before(offset + decoder.position()))
     }
 
-    /// One instruction that begins in one page and ends in the next (or is undefined, or too long).
+    /// The same for the opcode map of an early processor.
+    fn decode_early(&mut self, code: &[u8], linear: u64, mode: Mode) -> End {
+        let (page, offset) = (linear & !0xFFF, (linear & 0xFFF) as usize);
+        let limit = self.longest(mode);
+        let mut next = 0;
+        while self.blocks.scratch.len() < limit && next < code.len() {
+            let at = offset + next;
+            if next != 0 && mode.is_observed() && self.observe.wants(page | at as u64) {
+                return End::Before(at);
+            }
+            match early::decode(self.model.generation(), &code[next..], at as u64) {
+                Early::Incomplete => return End::Before(at),
+                Early::Undefined => self.push_undefined(at, 1, Exception::UD),
+                Early::TooLong => self.push_undefined(at, 1, Exception::GP0),
+                Early::Instruction(instruction) => {
+                    next += instruction.len();
+                    if !self.push(&instruction, &[], at, mode) {
+                        continue;
+                    }
+                }
+            }
+            return End::Last;
+        }
+        End::Before(offset + next)
+    }
+
+    /// One instruction that begins in one page and ends in the next (or is too long).
     fn build_across(
         &mut self,
         linear: u64,
@@ -198,6 +249,8 @@ impl Cpu {
     ) -> Result<BlockRef, Exception> {
         let offset = (physical & 0xFFF) as usize;
         let here = 4096 - offset;
+        // Before the page it would go on in is looked for.
+        self.check_limit(here as u64 + 1)?;
         let next_linear = (linear & !0xFFF).wrapping_add(0x1000) & self.linear_mask;
         let second = self.mmu.translate_fetch(next_linear)?;
         let mut bytes = [0; 2 * MAX_BYTES];
@@ -208,16 +261,22 @@ impl Cpu {
         let mut more = [0; WINDOW];
         self.read_code(second & !0xFFF, 0, &mut more);
         bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
-        let mut decoder = Decoder::with_ip(
-            mode.bitness(),
-            &bytes[..here + MAX_BYTES],
-            offset as u64,
-            self.model.decoder_options(),
-        );
-        let instruction = decoder.decode();
         self.begin(linear, mode);
-        if !self.push(&instruction, &bytes, offset, mode) {
-            self.fall_through(offset + instruction.len());
+        let end = if self.model.generation().is_16_bit() {
+            self.decode_early(&bytes[..here + MAX_BYTES], linear, mode.stepping())
+        } else {
+            let bytes = &bytes[..here + MAX_BYTES];
+            let mut decoder =
+                Decoder::with_ip(mode.bitness(), bytes, offset as u64, self.model.decoder_options());
+            let instruction = decoder.decode();
+            if self.push(&instruction, bytes, offset, mode) {
+                End::Last
+            } else {
+                End::Before(offset + instruction.len())
+            }
+        };
+        if let End::Before(next) = end {
+            self.fall_through(next);
         }
         let insns = std::mem::take(&mut self.blocks.scratch);
         let pages = [
@@ -240,50 +299,56 @@ impl Cpu {
         }
     }
 
+    /// How many entries a block that has been begun may have.
+    fn longest(&self, mode: Mode) -> usize {
+        let instructions = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
+        self.blocks.scratch.len() + instructions
+    }
+
     /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.
     fn push(&mut self, instruction: &Instruction, bytes: &[u8], at: usize, mode: Mode) -> bool {
         let template = Insn::blank(handlers::undefined);
         if instruction.is_invalid() {
-            let exception = if prefixes(bytes) >= MAX_BYTES { 2 } else { 0 };
-            let i = Insn { off: at as u16, len: 1, imm: exception, ..template };
-            self.blocks.scratch.push(i);
-            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+            let too_long = prefixes(bytes) >= MAX_BYTES;
+            self.push_undefined(at, 1, if too_long { Exception::GP0 } else { Exception::UD });
             return true;
         }
         let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &self.model);
-        let fault = if facts.row == NO_ROW {
-            Some(Exception::UD)
-        } else {
-            crate::decode::fault_of(facts.attr, instruction, mode)
-        };
+        let fault =
+            if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, mode) };
         if let Some(exception) = fault {
-            let imm = match exception {
-                Exception::UD => 0,
-                Exception::NM => 1,
-                _ => 2,
-            };
-            let i = Insn { off: at as u16, len: instruction.len() as u8, imm, ..template };
-            self.blocks.scratch.push(i);
-            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+            self.push_undefined(at, instruction.len() as u8, exception);
             return true;
         }
         let mut i = lower(instruction, facts.attr, mode, &template);
         i.row = facts.row;
-        i.handler = specialise::handler(instruction, &i, mode)
+        let special = if facts.general { None } else { specialise::handler(instruction, &i, mode) };
+        i.handler = special
             .or_else(|| vector::handler(instruction, &i, mode))
             .unwrap_or_else(|| general_handler(facts.attr, facts.row));
         self.blocks.scratch.push(i);
-        let silent = || specialise::silent_handler(instruction, &i, mode);
+        let silent = || if facts.general { None } else { specialise::silent_handler(instruction, &i, mode) };
         self.blocks.flag_uses.push(FlagUse::of(instruction, &i, facts.attr, silent));
         facts.attr.intersects(Attr::ENDS_BLOCK | Attr::BRANCH | Attr::INDIRECT)
+    }
+
+    /// An instruction of `len` bytes that only raises `exception`: #UD, #NM or #GP(0).
+    fn push_undefined(&mut self, at: usize, len: u8, exception: Exception) {
+        let imm = match exception {
+            Exception::UD => 0,
+            Exception::NM => 1,
+            _ => 2,
+        };
+        let i = Insn { off: at as u16, len, imm, ..Insn::blank(handlers::undefined) };
+        self.blocks.scratch.push(i);
+        self.blocks.flag_uses.push(FlagUse::OPAQUE);
     }
 
     /// Ends a block that just stops with a jump to the offset `next` in the page.
     fn fall_through(&mut self, next: usize) {
         let mut i = Insn::blank(specialise::FALL_THROUGH);
         i.row = TABLE.find(Code::Zero_bytes).unwrap_or(NO_ROW);
-        (i.off, i.len, i.imm) = (next as u16, 0, next as u64);
-        i.width = [crate::arch::Width::W64; 2];
+        (i.off, i.len) = (next as u16, 0);
         self.blocks.scratch.push(i);
     }
 

@@ -4,7 +4,7 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Cpu, LazyFlags, slot},
     decode::{AddressForm, Insn, flag},
-    lane::{self, FpOperation, Lane},
+    lane::{self, FpResult, Lane},
     semantics::{Arithmetic, Flow, Helper, Memory, Pure, Registers, Types},
 };
 use std::marker::PhantomData;
@@ -15,6 +15,9 @@ pub trait Path {
     type Fault;
     /// Whether anybody will look at the flags this instruction sets.
     const FLAGS: bool = true;
+    /// Whether the target of a conditional jump is checked here. If not, it is when the jump is taken for the
+    /// first time (see `handlers::leave`): nothing else is committed by then.
+    const CHECKS_CONDITIONAL_JUMPS: bool = true;
     /// See [`Memory::load`].
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Self::Fault>;
     /// See [`Memory::store`].
@@ -38,27 +41,39 @@ pub trait Path {
         w: Width,
         displacement: u64,
     ) -> Result<u64, Self::Fault>;
+    /// The operand of an update that has no address of its own because of `fault`: see [`Cpu::read_around`].
+    fn read_around(_: &mut Cpu, _: &Insn, _: Width, fault: Self::Fault) -> Result<u64, Self::Fault> {
+        Err(fault)
+    }
     /// Host address for an update of `w` at `linear`; `None`: not RAM within one page.
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Self::Fault>;
-    /// See [`Memory::load_lane`].
-    fn load_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, Self::Fault>;
-    /// See [`Memory::store_lane`].
-    fn store_lane(
+    /// See [`Memory::load_lanes`].
+    fn load_lanes<const N: usize>(
         cpu: &mut Cpu,
         i: &Insn,
         form: AddressForm,
-        delta: u64,
-        value: u128,
+    ) -> Result<[u128; N], Self::Fault>;
+    /// See [`Memory::store_lanes`].
+    fn store_lanes<const N: usize>(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        value: [u128; N],
     ) -> Result<(), Self::Fault>;
     /// An exception as a fault.
     fn fault(exception: Exception) -> Self::Fault;
     /// See [`Flow::helper`].
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Self::Fault>;
-    /// See [`Vectors::fp_op`](crate::semantics::Vectors::fp_op); the guest's control word is not the default.
-    fn fp_op<O: FpOperation>(cpu: &mut Cpu, a: u128, b: u128, imm: u8) -> Result<u128, Self::Fault>;
+    /// See [`Vectors::fp_lanes`](crate::semantics::Vectors::fp_lanes): does `apply`, whose results are of `kind`;
+    /// the guest's control word is not the default.
+    fn floating_point<const N: usize>(
+        cpu: &mut Cpu,
+        kind: FpResult,
+        apply: impl Fn() -> [u128; N],
+    ) -> Result<[u128; N], Self::Fault>;
     /// See [`Vectors::check_x87`](crate::semantics::Vectors::check_x87).
     fn check_x87(cpu: &mut Cpu) -> Result<(), Self::Fault>;
-    /// Checks the target of an indirect jump.
+    /// Checks the target of a jump.
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Self::Fault>;
     /// A 64-bit access that is not one host access, read then written.
     fn slow_read(cpu: &mut Cpu, linear: u64, w: Width) -> Result<u64, Self::Fault>;
@@ -67,6 +82,25 @@ pub trait Path {
 }
 
 impl Cpu {
+    /// Where the direct branch `i` leads if it is taken: an offset in CS.
+    #[inline(always)]
+    pub(super) fn direct_target(&self, i: &Insn) -> u64 {
+        let target = self.regs[usize::from(slot::RIP_BASE)].wrapping_add(i.imm);
+        match i.width[0] {
+            Width::W16 => target & 0xFFFF,
+            _ => target & self.linear_mask,
+        }
+    }
+
+    /// Whether code can be at `target`: within the limit of CS, or canonical.
+    pub(super) fn can_jump_to(&self, target: u64) -> bool {
+        if self.mode.is_64bit() {
+            self.is_canonical(target)
+        } else {
+            target <= u64::from(self.seg(Seg::Cs).limit)
+        }
+    }
+
     /// Acts on this CPU by the emitter's vocabulary: for microcode that needs a piece of semantics.
     pub fn with_emitter<R>(&mut self, act: impl FnOnce(&mut Exact) -> R) -> R {
         // SAFETY: the emitter is gone when this returns; `act` can only borrow it.
@@ -179,6 +213,12 @@ fn flat_address(cpu: &Cpu, i: &Insn, form: AddressForm) -> u64 {
     linear & cpu.linear_mask
 }
 
+/// Whether an operand of `N` lanes at `linear` must be aligned to its size and is not.
+#[inline(always)]
+fn misaligned<const N: usize>(i: &Insn, linear: u64) -> bool {
+    i.has(flag::ALIGNED) && linear & (16 * N as u64 - 1) != 0
+}
+
 #[inline(always)]
 fn register_slot(cpu: &Cpu, number: u8) -> u64 {
     debug_assert!(usize::from(number) < slot::COUNT);
@@ -189,6 +229,7 @@ fn register_slot(cpu: &Cpu, number: u8) -> u64 {
 impl<const FLAGS: bool> Path for FastPath<FLAGS> {
     type Fault = Bail;
     const FLAGS: bool = FLAGS;
+    const CHECKS_CONDITIONAL_JUMPS: bool = false;
 
     #[inline(always)]
     fn load(cpu: &mut Cpu, i: &Insn, form: AddressForm, w: Width, delta: u64) -> Result<u64, Bail> {
@@ -244,24 +285,29 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
         direct_write(cpu, linear, w.bytes()).map(Some).ok_or(Bail)
     }
     #[inline(always)]
-    fn load_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64) -> Result<u128, Bail> {
-        let linear = flat_address(cpu, i, form).wrapping_add(delta);
-        let host = direct_read(cpu, linear, 16).ok_or(Bail)?;
-        if linear & 15 != 0 && i.has(flag::ALIGNED) {
+    fn load_lanes<const N: usize>(cpu: &mut Cpu, i: &Insn, form: AddressForm) -> Result<[u128; N], Bail> {
+        let linear = flat_address(cpu, i, form);
+        let host = direct_read(cpu, linear, 16 * N as u64).ok_or(Bail)?;
+        if misaligned::<N>(i, linear) {
             return Err(Bail);
         }
-        // SAFETY: a TLB hit: the 16 bytes lie in one page of RAM.
-        Ok(unsafe { host.cast::<u128>().read_unaligned() })
+        // SAFETY: a TLB hit: the bytes lie in one page of RAM.
+        Ok(unsafe { host.cast::<[u128; N]>().read_unaligned() })
     }
     #[inline(always)]
-    fn store_lane(cpu: &mut Cpu, i: &Insn, form: AddressForm, delta: u64, value: u128) -> Result<(), Bail> {
-        let linear = flat_address(cpu, i, form).wrapping_add(delta);
-        let host = direct_write(cpu, linear, 16).ok_or(Bail)?;
-        if linear & 15 != 0 && i.has(flag::ALIGNED) {
+    fn store_lanes<const N: usize>(
+        cpu: &mut Cpu,
+        i: &Insn,
+        form: AddressForm,
+        value: [u128; N],
+    ) -> Result<(), Bail> {
+        let linear = flat_address(cpu, i, form);
+        let host = direct_write(cpu, linear, 16 * N as u64).ok_or(Bail)?;
+        if misaligned::<N>(i, linear) {
             return Err(Bail);
         }
         // SAFETY: a TLB hit for writing.
-        unsafe { host.cast::<u128>().write_unaligned(value) };
+        unsafe { host.cast::<[u128; N]>().write_unaligned(value) };
         Ok(())
     }
     #[inline(always)]
@@ -273,7 +319,11 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
         Err(Bail)
     }
     #[inline(always)]
-    fn fp_op<O: FpOperation>(_: &mut Cpu, _: u128, _: u128, _: u8) -> Result<u128, Bail> {
+    fn floating_point<const N: usize>(
+        _: &mut Cpu,
+        _: FpResult,
+        _: impl Fn() -> [u128; N],
+    ) -> Result<[u128; N], Bail> {
         // Anything that needs stack would keep the handler from ending in a jump.
         Err(Bail)
     }
@@ -324,7 +374,10 @@ impl Path for ExactPath {
     }
     #[inline]
     fn load_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width) -> Result<u64, Exception> {
-        let linear = cpu.linear(seg, offset, w.bytes(), false)?;
+        let linear = match cpu.linear(seg, offset, w.bytes(), false) {
+            Ok(linear) => linear,
+            Err(fault) => return cpu.read_around(seg, offset, w, fault),
+        };
         if let Some(host) = direct_read(cpu, linear, w.bytes()).filter(|_| !cpu.mode.checks_alignment()) {
             // SAFETY: a TLB hit: the access lies in one page of RAM.
             return Ok(unsafe { host_load(host, w) });
@@ -333,7 +386,10 @@ impl Path for ExactPath {
     }
     #[inline]
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Exception> {
-        let linear = cpu.linear(seg, offset, w.bytes(), true)?;
+        let linear = match cpu.linear(seg, offset, w.bytes(), true) {
+            Ok(linear) => linear,
+            Err(fault) => return cpu.write_around(seg, offset, w, value, fault),
+        };
         if let Some(host) = direct_write(cpu, linear, w.bytes()).filter(|_| !cpu.mode.checks_alignment()) {
             // SAFETY: a TLB hit for writing.
             unsafe { host_store(host, w, value) };
@@ -352,6 +408,10 @@ impl Path for ExactPath {
         let offset = cpu.effective_address(i).wrapping_add(displacement) & i.asize.mask();
         cpu.linear(i.segment(), offset, w.bytes(), true)
     }
+    fn read_around(cpu: &mut Cpu, i: &Insn, w: Width, fault: Exception) -> Result<u64, Exception> {
+        let offset = cpu.effective_address(i);
+        cpu.read_around(i.segment(), offset, w, fault)
+    }
     #[inline]
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Exception> {
         if let Some(host) = direct_write(cpu, linear, w.bytes()).filter(|_| !cpu.mode.checks_alignment()) {
@@ -359,32 +419,38 @@ impl Path for ExactPath {
         }
         cpu.writable_host(linear, w)
     }
-    fn load_lane(cpu: &mut Cpu, i: &Insn, _: AddressForm, delta: u64) -> Result<u128, Exception> {
-        let offset = cpu.effective_address(i).wrapping_add(delta) & i.asize.mask();
-        let linear = cpu.linear(i.segment(), offset, 16, false)?;
-        if i.has(flag::ALIGNED) && linear & 15 != 0 {
+    fn load_lanes<const N: usize>(cpu: &mut Cpu, i: &Insn, _: AddressForm) -> Result<[u128; N], Exception> {
+        let offset = cpu.effective_address(i);
+        let linear = cpu.linear(i.segment(), offset, 16 * N as u64, false)?;
+        if misaligned::<N>(i, linear) {
             return Err(Exception::GP0);
         }
-        if let Some(host) = direct_read(cpu, linear, 16) {
-            // SAFETY: a TLB hit: the 16 bytes lie in one page of RAM.
-            return Ok(unsafe { host.cast::<u128>().read_unaligned() });
+        if let Some(host) = direct_read(cpu, linear, 16 * N as u64) {
+            // SAFETY: a TLB hit: the bytes lie in one page of RAM.
+            return Ok(unsafe { host.cast::<[u128; N]>().read_unaligned() });
         }
-        let mut bytes = [0; 16];
-        cpu.read_bytes(linear, &mut bytes, crate::mmu::Privilege::Current)?;
-        Ok(u128::from_le_bytes(bytes))
+        let mut bytes = [[0; 16]; N];
+        cpu.read_bytes(linear, bytes.as_flattened_mut(), crate::mmu::Privilege::Current)?;
+        Ok(bytes.map(u128::from_le_bytes))
     }
-    fn store_lane(cpu: &mut Cpu, i: &Insn, _: AddressForm, delta: u64, value: u128) -> Result<(), Exception> {
-        let offset = cpu.effective_address(i).wrapping_add(delta) & i.asize.mask();
-        let linear = cpu.linear(i.segment(), offset, 16, true)?;
-        if i.has(flag::ALIGNED) && linear & 15 != 0 {
+    fn store_lanes<const N: usize>(
+        cpu: &mut Cpu,
+        i: &Insn,
+        _: AddressForm,
+        value: [u128; N],
+    ) -> Result<(), Exception> {
+        let offset = cpu.effective_address(i);
+        let linear = cpu.linear(i.segment(), offset, 16 * N as u64, true)?;
+        if misaligned::<N>(i, linear) {
             return Err(Exception::GP0);
         }
-        if let Some(host) = direct_write(cpu, linear, 16) {
+        if let Some(host) = direct_write(cpu, linear, 16 * N as u64) {
             // SAFETY: a TLB hit for writing.
-            unsafe { host.cast::<u128>().write_unaligned(value) };
+            unsafe { host.cast::<[u128; N]>().write_unaligned(value) };
             return Ok(());
         }
-        cpu.write_bytes(linear, &value.to_le_bytes(), crate::mmu::Privilege::Current)
+        let bytes = value.map(u128::to_le_bytes);
+        cpu.write_bytes(linear, bytes.as_flattened(), crate::mmu::Privilege::Current)
     }
     fn fault(exception: Exception) -> Exception {
         exception
@@ -392,19 +458,18 @@ impl Path for ExactPath {
     fn helper(cpu: &mut Cpu, i: &Insn, f: Helper) -> Result<(), Exception> {
         f(cpu, i)
     }
-    fn fp_op<O: FpOperation>(cpu: &mut Cpu, a: u128, b: u128, imm: u8) -> Result<u128, Exception> {
-        super::vector::under_guest_control(cpu, O::RESULT, (a, b, imm), O::apply)
+    fn floating_point<const N: usize>(
+        cpu: &mut Cpu,
+        kind: FpResult,
+        apply: impl Fn() -> [u128; N],
+    ) -> Result<[u128; N], Exception> {
+        super::vector::under_guest_control(cpu, kind, apply)
     }
     fn check_x87(cpu: &mut Cpu) -> Result<(), Exception> {
         crate::microcode::x87::check_pending(cpu)
     }
     fn check_target(cpu: &mut Cpu, target: u64) -> Result<(), Exception> {
-        let inside = if cpu.mode.is_64bit() {
-            cpu.is_canonical(target)
-        } else {
-            target <= u64::from(cpu.seg(Seg::Cs).limit)
-        };
-        if inside { Ok(()) } else { Err(Exception::GP0) }
+        if cpu.can_jump_to(target) { Ok(()) } else { Err(Exception::GP0) }
     }
     fn slow_read(cpu: &mut Cpu, linear: u64, w: Width) -> Result<u64, Exception> {
         // The write is checked first, so that the read does not happen if it would fault.
@@ -657,8 +722,14 @@ impl<P: Path> Memory for Interp<P> {
         w: Width,
         change: impl Fn(&mut Self, u64) -> u64,
     ) -> Result<(u64, u64), P::Fault> {
-        let linear = P::update_address(self.cpu, i, form, w, 0)?;
-        self.update_linear(i, linear, w, change)
+        let fault = match P::update_address(self.cpu, i, form, w, 0) {
+            Ok(linear) => return self.update_linear(i, linear, w, change),
+            Err(fault) => fault,
+        };
+        let old = P::read_around(self.cpu, i, w, fault)?;
+        let new = change(self, old);
+        P::store(self.cpu, i, form, w, 0, new)?;
+        Ok((old, new))
     }
     #[inline(always)]
     fn update_at(
@@ -680,12 +751,17 @@ impl<P: Path> Memory for Interp<P> {
         P::store_at(self.cpu, seg, offset, w, value)
     }
     #[inline(always)]
-    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<Lane, P::Fault> {
-        P::load_lane(self.cpu, i, form, delta).map(lane::lane)
+    fn load_lanes<const N: usize>(&mut self, i: &Insn, form: AddressForm) -> Result<[Lane; N], P::Fault> {
+        P::load_lanes(self.cpu, i, form).map(|lanes| lanes.map(lane::lane))
     }
     #[inline(always)]
-    fn store_lane(&mut self, i: &Insn, form: AddressForm, delta: u64, value: Lane) -> Result<(), P::Fault> {
-        P::store_lane(self.cpu, i, form, delta, lane::bits(value))
+    fn store_lanes<const N: usize>(
+        &mut self,
+        i: &Insn,
+        form: AddressForm,
+        value: [Lane; N],
+    ) -> Result<(), P::Fault> {
+        P::store_lanes(self.cpu, i, form, value.map(lane::bits))
     }
 }
 
@@ -750,12 +826,16 @@ impl<P: Path> Flow for Interp<P> {
         if c { Err(P::fault(exception)) } else { Ok(()) }
     }
     #[inline(always)]
-    fn jump(&mut self, _: &Insn) -> Result<(), P::Fault> {
+    fn jump(&mut self, i: &Insn) -> Result<(), P::Fault> {
+        P::check_target(self.cpu, self.cpu.direct_target(i))?;
         self.taken = true;
         Ok(())
     }
     #[inline(always)]
-    fn jump_if(&mut self, c: bool, _: &Insn) -> Result<(), P::Fault> {
+    fn jump_if(&mut self, c: bool, i: &Insn) -> Result<(), P::Fault> {
+        if P::CHECKS_CONDITIONAL_JUMPS && c {
+            P::check_target(self.cpu, self.cpu.direct_target(i))?;
+        }
         self.taken = c;
         Ok(())
     }

@@ -298,14 +298,13 @@ unsafe fn follow(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
 
 /// RIP after the direct branch `i`.
 fn branch_target(cpu: &Cpu, i: &Insn, taken: bool) -> u64 {
-    if !taken {
-        return cpu.rip_after(i);
-    }
-    let target = cpu.regs[usize::from(slot::RIP_BASE)].wrapping_add(i.imm);
-    match i.width[0] {
-        Width::W16 => target & 0xFFFF,
-        _ => cpu.wrap_ip(target),
-    }
+    if taken { cpu.direct_target(i) } else { cpu.rip_after(i) }
+}
+
+/// Whether a direct branch that leads to a good target always will: the limit of CS can be another the next time.
+fn can_link(cpu: &Cpu, i: &Insn, taken: bool) -> bool {
+    let wide = taken && cpu.mode.bitness() == 16 && i.width[0] != Width::W16;
+    !cpu.mode.is_limited() && !wide
 }
 
 /// The end of a block whose successor is not linked, or the run loop must look around.
@@ -316,13 +315,18 @@ fn branch_target(cpu: &Cpu, i: &Insn, taken: bool) -> u64 {
 unsafe fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
-    cpu.rip = branch_target(cpu, insn, taken);
+    let target = branch_target(cpu, insn, taken);
+    if taken && !cpu.can_jump_to(target) {
+        // SAFETY: the caller's promise. It is a conditional jump, which has committed nothing.
+        return unsafe { branch_exact(cpu, i) };
+    }
+    cpu.rip = target;
     if cpu.budget < 0 || cpu.signal.attention().load(Ordering::Relaxed) != 0 || cpu.blocks.is_full() {
         return LOOK_UP;
     }
     let from_base = cpu.regs[usize::from(slot::RIP_BASE)];
     let Ok(found) = cpu.look_up() else { return LOOK_UP };
-    if found.second_page.is_none() {
+    if found.second_page.is_none() && can_link(cpu, insn, taken) {
         let link = if found.rip_base == from_base {
             found.entry
         } else {

@@ -45,6 +45,23 @@ impl Cpu {
         }
     }
 
+    /// Serves requests, then executes one run of chained blocks: it ends with the first block that brings it to
+    /// `instructions`, with an exception (which is delivered), or with a request. For those who want to act
+    /// between blocks; an inactive CPU does nothing.
+    pub fn run_slice(&mut self, instructions: u32) -> Option<Stop> {
+        if self.signal.attention().load(Ordering::Acquire) != 0
+            && let Some(stop) = self.serve_requests()
+        {
+            return Some(stop);
+        }
+        if self.events.activity == Activity::Active {
+            self.enter_mxcsr();
+            self.run_some(instructions.into());
+            self.sync_mxcsr();
+        }
+        None
+    }
+
     /// Executes one instruction (or delivers one event), for tests and stepping.
     pub fn step(&mut self) {
         if self.events.activity == Activity::Active {
@@ -76,7 +93,7 @@ impl Cpu {
         // RF holds for one instruction. Without breakpoints it has nothing to hold back, and whatever that
         // instruction raises sets it again.
         self.eflags.remove(Flags::RF);
-        let code = match self.look_up() {
+        let code = match self.look_up_resumed() {
             Ok(found) => self.enter(&found, budget),
             Err(exception) => {
                 self.deliver(exception);

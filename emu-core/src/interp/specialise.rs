@@ -15,7 +15,7 @@ use crate::{
         fixed::{BASE, IMM, REG, SCALED},
         integer::{
             arith::{Adc, Add, And, Binary, Cmp, Neg, Not, Operation, Or, Sbb, Step1, Sub, Test, Xor},
-            branch::{Call, CallTo, Jcc, Jump, JumpTo, Ret},
+            branch::{Call, CallTo, Jcc, Jump, JumpTo, NextBlock, Ret},
             moves::{Cmov, Extend, Lea, Mov, Set},
             multiply::Imul,
             shift::{ROL, ROR, SAR, SHL, SHR, Shift},
@@ -26,7 +26,7 @@ use crate::{
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 /// Handler of the jump that ends a block which just stops.
-pub const FALL_THROUGH: Handler = branch::<Jump>;
+pub const FALL_THROUGH: Handler = branch::<NextBlock>;
 
 const B: u8 = Width::W8 as u8;
 const H: u8 = Width::W16 as u8;

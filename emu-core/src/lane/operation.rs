@@ -27,6 +27,8 @@ pub enum FpResult {
     Single,
     /// One double-precision number; the rest is copied.
     Double,
+    /// Four half-precision numbers in the low half.
+    Halves,
     /// Never tiny: integers, masks, flags, operands.
     Other,
 }
@@ -42,6 +44,19 @@ pub trait FpOperation {
     fn apply(a: u128, b: u128, imm: u8) -> u128;
     /// Does it rounding to nearest, without flags.
     fn portable(a: u128, b: u128, imm: u8) -> u128;
+}
+
+/// A floating-point operation on three operands, otherwise as [`FpOperation`].
+pub trait FpOperation3 {
+    /// Its number.
+    const OP: FpOp3;
+    /// What it gives.
+    const RESULT: FpResult;
+    /// Does it under the host's MXCSR, leaving its exceptions in the flags there. On hosts other than x86:
+    /// [`portable`](Self::portable).
+    fn apply(a: u128, b: u128, c: u128) -> u128;
+    /// Does it rounding to nearest, without flags.
+    fn portable(a: u128, b: u128, c: u128) -> u128;
 }
 
 /// Declares lane operations: name, operands, what it does.
@@ -123,10 +138,13 @@ pub enum LaneOp {
     Pinsrb, Pinsrw, Pinsrd, Pinsrq, Pextrb, Pextrw, Pextrd, Pextrq,
     Pmovsxbw, Pmovsxbd, Pmovsxbq, Pmovsxwd, Pmovsxwq, Pmovsxdq,
     Pmovzxbw, Pmovzxbd, Pmovzxbq, Pmovzxwd, Pmovzxwq, Pmovzxdq,
-    Pmovmskb, Movmskps, Movmskpd, Ptest,
+    Pmovmskb, Movmskps, Movmskpd, Ptest, Testps, Testpd, Vpermilpd, Vpermilpsvar, Vpermilpdvar,
     Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq,
     Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256msg1, Sha256msg2,
     Pcmpistr, ExpandMask,
+    Vpsllvd, Vpsllvq, Vpsrlvd, Vpsrlvq, Vpsravd, Vpermq,
+    Vpbroadcastb, Vpbroadcastw,
+    Gf2p8affineqb, Gf2p8affineinvqb, Gf2p8mulb,
 }
 
 /// Numbers of the operations on three lanes.
@@ -139,6 +157,7 @@ pub enum LaneOp3 {
     Blendvpd,
     Sha256rnds2,
     Pcmpestr,
+    Vpermd,
 }
 
 /// Numbers of the floating-point operations.
@@ -151,12 +170,23 @@ pub enum FpOp {
     Mulps, Mulpd, Mulss, Mulsd, Divps, Divpd, Divss, Divsd,
     Minps, Minpd, Minss, Minsd, Maxps, Maxpd, Maxss, Maxsd,
     Sqrtps, Sqrtpd, Sqrtss, Sqrtsd, Rcpps, Rcpss, Rsqrtps, Rsqrtss,
-    Cmpps, Cmppd, Cmpss, Cmpsd, Comiss, Comisd, Ucomiss, Ucomisd,
+    Cmpps, Cmppd, Cmpss, Cmpsd, Vcmpps, Vcmppd, Vcmpss, Vcmpsd, Comiss, Comisd, Ucomiss, Ucomisd,
     Roundps, Roundpd, Roundss, Roundsd, Dpps, Dppd,
     Haddps, Haddpd, Hsubps, Hsubpd, Addsubps, Addsubpd,
     Cvtss2sd, Cvtsd2ss, Cvtps2pd, Cvtpd2ps, Cvtdq2ps, Cvtdq2pd,
     Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,
     Cvtsi2ss32, Cvtsi2ss64, Cvtsi2sd32, Cvtsi2sd64,
     Cvtss2si32, Cvtss2si64, Cvttss2si32, Cvttss2si64,
-    Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64,
+    Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64, Vcvtph2ps, Vcvtps2ph,
+}
+
+/// Numbers of the floating-point operations on three operands: `a * b + c` with signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the manual's mnemonics, without the order of operands")]
+#[rustfmt::skip]
+pub enum FpOp3 {
+    Fmaddps, Fmaddpd, Fmaddss, Fmaddsd, Fmsubps, Fmsubpd, Fmsubss, Fmsubsd,
+    Fnmaddps, Fnmaddpd, Fnmaddss, Fnmaddsd, Fnmsubps, Fnmsubpd, Fnmsubss, Fnmsubsd,
+    Fmaddsubps, Fmaddsubpd, Fmsubaddps, Fmsubaddpd,
 }

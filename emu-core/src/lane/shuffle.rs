@@ -43,8 +43,14 @@ lane_operations! {
     Pmovzxdq(_, b, _) => build::<u32, u64, 4, 2>(b, b, |b, _, k| b[k].into());
 
     Movmskpd(_, b, _) => signs::<u64, 2>(b, |x| (x >> 63) as u8);
+    Vpermilpd(_, b, imm) => Shufpd::apply(b, b, imm);
+    Vpermilpsvar(a, b, _) => build::<u32, u32, 4, 4>(a, b, |a, b, k| a[(b[k] & 3) as usize]);
+    Vpermilpdvar(a, b, _) => build::<u64, u64, 2, 2>(a, b, |a, b, k| a[(b[k] >> 1 & 1) as usize]);
+
     // The flags in RFLAGS' places: ZF and CF.
     Ptest(a, b, _) => u128::from(a & b == 0) << 6 | u128::from(!a & b == 0);
+    Testps(a, b, _) => Ptest::apply(a, b & [1u32 << 31; 4].lane(), 0);
+    Testpd(a, b, _) => Ptest::apply(a, b & [1u64 << 63; 2].lane(), 0);
 }
 
 host_operations! {

@@ -23,6 +23,8 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         microcode(Mnemonic::Fxrstor64, |cpu, i| fxrstor(cpu, i, true)).with(Attr::X87),
         microcode(Mnemonic::Ldmxcsr, ldmxcsr).with(Attr::SSE),
         microcode(Mnemonic::Stmxcsr, stmxcsr).with(Attr::SSE),
+        microcode(Mnemonic::Vldmxcsr, ldmxcsr).with(Attr::AVX),
+        microcode(Mnemonic::Vstmxcsr, stmxcsr).with(Attr::AVX),
     ]
 }
 

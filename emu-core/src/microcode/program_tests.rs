@@ -171,7 +171,7 @@ fn privilege_is_checked_before_the_routine_runs() {
         let mut cpu = long_cpu("x86-64-v2");
         cpu.cpl = 3;
         cpu.mode_changed();
-        let fault = crate::decode::fault_of(attr, &instruction, cpu.mode);
+        let fault = crate::decode::fault_of(attr, cpu.mode);
         let expected = (bytes[1] != 0x33).then_some(Exception::Code(vector::GP, 0));
         assert_eq!(fault, expected, "{bytes:x?}: RDPMC checks by itself");
     }

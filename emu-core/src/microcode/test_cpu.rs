@@ -56,7 +56,9 @@ impl CpuIo for Machine {
     fn time_stamp_counter(&self) -> u64 {
         1000
     }
-    fn set_ferr(&self, _: usize, _: bool) {}
+    fn set_ferr(&self, _: usize, _: bool) -> bool {
+        false
+    }
     fn shutdown(&self, _: usize) {}
 }
 

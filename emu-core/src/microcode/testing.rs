@@ -77,7 +77,9 @@ impl CpuIo for Machine {
     fn time_stamp_counter(&self) -> u64 {
         0
     }
-    fn set_ferr(&self, _: usize, _: bool) {}
+    fn set_ferr(&self, _: usize, _: bool) -> bool {
+        false
+    }
     fn shutdown(&self, _: usize) {
         self.signal.raise(request::STOP);
     }

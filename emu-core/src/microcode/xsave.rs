@@ -107,21 +107,31 @@ fn check_enabled(cpu: &Cpu, supervisor: bool) -> Result<(), Exception> {
     Ok(())
 }
 
-/// Where component `number` (2 and up) is in an area of the format that `xcomp_bv` tells.
-fn component_range(number: u32, xcomp_bv: u64) -> Range<usize> {
+/// Where component `number` (2 and up) is in an area of the format that `xcomp_bv` tells: the part of it that is
+/// accessed in the mode `i` was decoded for.
+fn component_range(i: &Insn, number: u32, xcomp_bv: u64) -> Range<usize> {
     let (size, offset) = xsave_component(number).unwrap_or((0, HEADER.end));
     let before = Xcr0::from_bits_truncate(xcomp_bv & ((1 << number) - 1));
     let start = if xcomp_bv & COMPACTED != 0 { xsave_size(before, true) } else { offset };
-    start..start + size
+    let accessed = if number == AVX_NUMBER { 16 * registers(i) } else { size };
+    start..start + accessed
 }
 
-/// Components that are not in their initial configuration. MXCSR does not count. SDM vol. 1, 13.6.
-fn in_use(cpu: &Cpu) -> u64 {
+/// Components that are not in their initial configuration, of the registers that exist in the mode `i` was
+/// decoded for. MXCSR does not count. SDM vol. 1, 13.6.
+fn in_use(cpu: &Cpu, i: &Insn) -> u64 {
     let used = |bit: Xcr0, used: bool| if used { bit.bits() } else { 0 };
+    let vector = &cpu.simd.vector[..registers(i)];
     used(Xcr0::X87, cpu.x87 != fxsave::initial_x87())
-        | used(Xcr0::SSE, cpu.simd.vector.iter().any(|lanes| lanes[0] != 0))
-        | used(Xcr0::AVX, cpu.simd.vector.iter().any(|lanes| lanes[1] != 0))
+        | used(Xcr0::SSE, vector.iter().any(|lanes| lanes[0] != 0))
+        | used(Xcr0::AVX, vector.iter().any(|lanes| lanes[1] != 0))
         | used(Xcr0::PKRU, cpu.control.pkru != 0)
+}
+
+/// The same for what is compacted, and for XGETBV: here an MXCSR that software has changed makes the whole SSE
+/// component used.
+fn in_use_with_mxcsr(cpu: &Cpu, i: &Insn) -> u64 {
+    in_use(cpu, i) | if cpu.simd.mxcsr != fxsave::MXCSR_RESET { SSE } else { 0 }
 }
 
 fn save(cpu: &mut Cpu, i: &Insn, kind: Save, wide: bool) -> Result<(), Exception> {
@@ -129,16 +139,11 @@ fn save(cpu: &mut Cpu, i: &Insn, kind: Save, wide: bool) -> Result<(), Exception
     fxsave::aligned_operand(cpu, i, HEADER.end as u64, 64, true)?;
     cpu.sync_mxcsr();
     let requested = cpu.edx_eax() & cpu.control.xcr0.bits();
-    let mut used = in_use(cpu) & requested;
+    let in_use = if kind.is_compacted() { in_use_with_mxcsr(cpu, i) } else { in_use(cpu, i) };
+    let used = in_use & requested;
     let mut image = Image::new();
     let xcomp_bv = if kind.is_compacted() { requested | COMPACTED } else { 0 };
-    let with_mxcsr = if kind.is_compacted() {
-        // Here an MXCSR that software has changed makes the whole SSE component used.
-        used |= if cpu.simd.mxcsr != fxsave::MXCSR_RESET { requested & SSE } else { 0 };
-        used & SSE != 0
-    } else {
-        requested & (SSE | AVX) != 0
-    };
+    let with_mxcsr = if kind.is_compacted() { used & SSE != 0 } else { requested & (SSE | AVX) != 0 };
     let saved = if kind == Save::Plain { requested } else { used };
     if saved & X87 != 0 {
         fxsave::store_x87(&cpu.x87, &mut image.bytes, wide);
@@ -162,7 +167,7 @@ fn save(cpu: &mut Cpu, i: &Insn, kind: Save, wide: bool) -> Result<(), Exception
         image.part(XSTATE_BV..XCOMP_BV);
     }
     for number in [AVX_NUMBER, PKRU_NUMBER].into_iter().filter(|&n| saved >> n & 1 != 0) {
-        let range = component_range(number, xcomp_bv);
+        let range = component_range(i, number, xcomp_bv);
         store_component(cpu, i, number, &mut image.bytes[range.clone()]);
         image.part(range);
     }
@@ -227,7 +232,7 @@ fn restore(cpu: &mut Cpu, i: &Insn, wide: bool, supervisor: bool) -> Result<(), 
         None
     };
     for number in [AVX_NUMBER, PKRU_NUMBER].into_iter().filter(|&n| loaded >> n & 1 != 0) {
-        let range = component_range(number, xcomp_bv);
+        let range = component_range(i, number, xcomp_bv);
         cpu.read_seg_bytes(i.segment(), at(i, offset, range.start), &mut image.bytes[range])?;
     }
     if requested & X87 != 0 {
@@ -245,7 +250,7 @@ fn restore(cpu: &mut Cpu, i: &Insn, wide: bool, supervisor: bool) -> Result<(), 
         fxsave::load_xmm(cpu, &image.bytes, fxsave::xmm_range(i));
     }
     for number in [AVX_NUMBER, PKRU_NUMBER].into_iter().filter(|&n| requested >> n & 1 != 0) {
-        let range = component_range(number, xcomp_bv);
+        let range = component_range(i, number, xcomp_bv);
         let bytes = if loaded >> number & 1 != 0 { &image.bytes[range] } else { &[0; 256][..range.len()] };
         load_component(cpu, i, number, bytes);
     }
@@ -283,14 +288,15 @@ fn load_component(cpu: &mut Cpu, i: &Insn, number: u32, bytes: &[u8]) {
     }
 }
 
-fn xgetbv(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
+fn xgetbv(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     if !cpu.control.cr4.contains(Cr4::OSXSAVE) {
         return Err(Exception::UD);
     }
+    cpu.sync_mxcsr();
     let enabled = cpu.control.xcr0.bits();
     let value = match cpu.gpr(Width::W32, slot::RCX) {
         0 => enabled,
-        1 if cpu.model.has(Feature::Xgetbv1) => enabled & in_use(cpu),
+        1 if cpu.model.has(Feature::Xgetbv1) => enabled & in_use_with_mxcsr(cpu, i),
         _ => return Err(Exception::GP0),
     };
     cpu.set_edx_eax(value);

@@ -10,10 +10,10 @@ const AT: u64 = 0x1000;
 fn busy_cpu() -> Box<Cpu> {
     let mut cpu = long_cpu("max");
     cpu.write_cr4((cpu.control.cr4 | Cr4::OSXSAVE | Cr4::PKE).bits()).unwrap();
-    cpu.control.xcr0 = Xcr0::X87 | Xcr0::SSE | Xcr0::PKRU;
+    cpu.control.xcr0 = Xcr0::X87 | Xcr0::SSE | Xcr0::AVX | Xcr0::PKRU;
     cpu.x87 = fxsave::initial_x87();
     cpu.x87.fcw = 0x27F;
-    cpu.simd.vector[15][0] = 15;
+    cpu.simd.vector[15] = [15, 0xF];
     cpu.simd.mxcsr = 0x1FA0;
     // Key 15 write-disabled: nothing here has it.
     cpu.control.pkru = 0x8000_0000;
@@ -24,7 +24,7 @@ fn busy_cpu() -> Box<Cpu> {
 
 fn clear(cpu: &mut Cpu) {
     cpu.x87 = fxsave::initial_x87();
-    cpu.simd.vector[15][0] = 0;
+    cpu.simd.vector[15] = [0, 0];
     cpu.simd.mxcsr = 0x1F80;
     cpu.control.pkru = 0;
 }
@@ -55,12 +55,45 @@ fn what_was_saved_is_restored(#[case] kind: Save, #[case] supervisor: bool) {
 fn the_formats_differ_in_xcomp_bv_and_in_where_pkru_is() {
     let mut cpu = busy_cpu();
     save(&mut cpu, &insn(&[]), Save::Plain, true).unwrap();
-    assert_eq!((quad(&mut cpu, 512), quad(&mut cpu, 520), quad(&mut cpu, 2688)), (0x203, 0, 0x8000_0000));
+    assert_eq!((quad(&mut cpu, 512), quad(&mut cpu, 520), quad(&mut cpu, 2688)), (0x207, 0, 0x8000_0000));
+    assert_eq!(quad(&mut cpu, 576 + 15 * 16), 0xF, "the upper half of YMM15");
     save(&mut cpu, &insn(&[]), Save::Compacted, true).unwrap();
     assert_eq!(
-        (quad(&mut cpu, 512), quad(&mut cpu, 520), quad(&mut cpu, 576)),
-        (0x203, 1 << 63 | 0x203, 0x8000_0000)
+        (quad(&mut cpu, 512), quad(&mut cpu, 520), quad(&mut cpu, 576 + 256)),
+        (0x207, 1 << 63 | 0x207, 0x8000_0000)
     );
+    cpu.regs[slot::RAX] = 0x201;
+    save(&mut cpu, &insn(&[]), Save::Compacted, true).unwrap();
+    assert_eq!(quad(&mut cpu, 576), 0x8000_0000, "behind components that were not asked for there is no gap");
+}
+
+#[test]
+fn outside_64_bit_mode_half_of_the_vector_registers_do_not_exist() {
+    let mut cpu = busy_cpu();
+    let mut i = insn(&[]);
+    i.flags &= !flag::MODE64;
+    cpu.x87 = fxsave::initial_x87();
+    cpu.simd.vector[7] = [7, 7];
+    cpu.memory.ram().write(AT, &[0xEE; 1024]).unwrap();
+    set_quad(&mut cpu, 512, 0);
+    save(&mut cpu, &i, Save::Plain, false).unwrap();
+    assert_eq!(quad(&mut cpu, 512), 0x206);
+    assert_eq!(quad(&mut cpu, 576 + 8 * 16) as u8, 0xEE, "YMM8 has no place");
+    cpu.simd.vector[7] = [0, 0];
+    save(&mut cpu, &i, Save::Plain, false).unwrap();
+    assert_eq!(quad(&mut cpu, 512), 0x200, "YMM15 is not in use");
+}
+
+#[test]
+fn restoring_outside_64_bit_mode_keeps_the_registers_that_do_not_exist_there() {
+    let mut cpu = busy_cpu();
+    let mut i = insn(&[]);
+    save(&mut cpu, &i, Save::Plain, true).unwrap();
+    i.flags &= !flag::MODE64;
+    cpu.simd.vector[7] = [7, 7];
+    cpu.simd.vector[15] = [99, 99];
+    restore(&mut cpu, &i, false, false).unwrap();
+    assert_eq!((cpu.simd.vector[7], cpu.simd.vector[15]), ([0, 0], [99, 99]));
 }
 
 #[test]
@@ -115,10 +148,10 @@ fn components_absent_from_the_area_are_initialised() {
 }
 
 #[rstest]
-#[case::component_not_enabled(512, 4, false)]
+#[case::component_not_enabled(512, 8, false)]
 #[case::standard_needs_zeroes(528, 1, false)]
 #[case::xcomp_bv_without_the_format_bit(520, 1, false)]
-#[case::compacted_component_not_enabled(520, 1 << 63 | 4, false)]
+#[case::compacted_component_not_enabled(520, 1 << 63 | 8, false)]
 #[case::reserved_mxcsr_bit(24, 0x1_0000, false)]
 #[case::xrstors_takes_no_standard_format(512, 1, true)]
 fn a_bad_header_faults_and_changes_nothing(
@@ -160,9 +193,10 @@ fn availability_and_alignment_are_checked_in_order() {
 
 #[rstest]
 #[case::x87_cannot_be_off(0, 2, false)]
-#[case::not_offered(0, 7, false)]
 #[case::no_other_register(1, 3, false)]
-#[case::all(0, 0x203, true)]
+#[case::avx_builds_on_sse(0, 5, false)]
+#[case::not_of_this_model(0, 0x27, false)]
+#[case::all(0, 0x207, true)]
 fn xsetbv_checks_its_value(#[case] register: u64, #[case] value: u64, #[case] accepted: bool) {
     let mut cpu = busy_cpu();
     cpu.control.xcr0 = Xcr0::X87;
@@ -177,7 +211,10 @@ fn xgetbv_1_tells_what_is_in_use() {
     cpu.control.pkru = 0;
     cpu.regs[slot::RCX] = 1;
     xgetbv(&mut cpu, &insn(&[])).unwrap();
-    assert_eq!((cpu.regs[slot::RDX], cpu.regs[slot::RAX]), (0, 3));
+    assert_eq!((cpu.regs[slot::RDX], cpu.regs[slot::RAX]), (0, 7));
+    cpu.simd.vector[15] = [0, 0];
+    xgetbv(&mut cpu, &insn(&[])).unwrap();
+    assert_eq!(cpu.regs[slot::RAX], 3, "MXCSR counts as SSE");
     cpu.regs[slot::RCX] = 2;
     assert_eq!(xgetbv(&mut cpu, &insn(&[])), gp0());
 }

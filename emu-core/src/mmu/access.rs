@@ -203,14 +203,18 @@ impl Cpu {
 
     /// Loads `w` from `seg:offset`.
     pub fn read_seg(&mut self, seg: Seg, offset: u64, w: Width) -> Result<u64, Exception> {
-        let linear = self.linear(seg, offset, w.bytes(), false)?;
-        self.read_linear(linear, w, Privilege::Current)
+        match self.linear(seg, offset, w.bytes(), false) {
+            Ok(linear) => self.read_linear(linear, w, Privilege::Current),
+            Err(fault) => self.read_around(seg, offset, w, fault),
+        }
     }
 
     /// Stores to `seg:offset`.
     pub fn write_seg(&mut self, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Exception> {
-        let linear = self.linear(seg, offset, w.bytes(), true)?;
-        self.write_linear(linear, w, value, Privilege::Current)
+        match self.linear(seg, offset, w.bytes(), true) {
+            Ok(linear) => self.write_linear(linear, w, value, Privilege::Current),
+            Err(fault) => self.write_around(seg, offset, w, value, fault),
+        }
     }
 
     /// Loads `buffer.len()` bytes from `seg:offset`.

@@ -8,6 +8,7 @@
 mod access;
 mod tlb;
 mod walk;
+mod wrap;
 
 pub use access::Privilege;
 pub use tlb::{TLB_ENTRIES, TlbEntry};

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     arch::{Exception, Seg, Width},
     decode::{AddressForm, Insn},
-    lane::{FpOperation, LaneOperation, LaneOperation3},
+    lane::{FpOperation, FpOperation3, LaneOperation, LaneOperation3},
     semantics::Run,
 };
 
@@ -262,12 +262,12 @@ impl Memory for Effects {
         self.note(Effect::Store(w.bytes()));
         Ok(())
     }
-    fn load_lane(&mut self, _: &Insn, _: AddressForm, _: u64) -> Result<(), Raised> {
-        self.note(Effect::Load(16));
-        Ok(())
+    fn load_lanes<const N: usize>(&mut self, _: &Insn, _: AddressForm) -> Result<[(); N], Raised> {
+        self.note(Effect::Load(16 * N as u64));
+        Ok([(); N])
     }
-    fn store_lane(&mut self, _: &Insn, _: AddressForm, _: u64, (): ()) -> Step<Self> {
-        self.note(Effect::Store(16));
+    fn store_lanes<const N: usize>(&mut self, _: &Insn, _: AddressForm, _: [(); N]) -> Step<Self> {
+        self.note(Effect::Store(16 * N as u64));
         Ok(())
     }
 }
@@ -305,9 +305,23 @@ impl Vectors for Effects {
     fn lane_high(&mut self, (): ()) {}
     fn lane_op<O: LaneOperation>(&mut self, (): (), (): (), _: u8) {}
     fn lane_op3<O: LaneOperation3>(&mut self, (): (), (): (), (): (), _: u8) {}
-    fn fp_op<O: FpOperation>(&mut self, (): (), (): (), _: u8) -> Result<(), Raised> {
+    fn fp_lanes<O: FpOperation, const N: usize>(
+        &mut self,
+        _: [(); N],
+        _: [(); N],
+        _: u8,
+    ) -> Result<[(); N], Raised> {
         self.note(Effect::FloatingPoint);
-        Ok(())
+        Ok([(); N])
+    }
+    fn fp_lanes3<O: FpOperation3, const N: usize>(
+        &mut self,
+        _: [(); N],
+        _: [(); N],
+        _: [(); N],
+    ) -> Result<[(); N], Raised> {
+        self.note(Effect::FloatingPoint);
+        Ok([(); N])
     }
     fn check_x87(&mut self) -> Step<Self> {
         self.note(Effect::CheckX87);

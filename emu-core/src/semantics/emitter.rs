@@ -14,7 +14,7 @@ use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::Cpu,
     decode::{AddressForm, Insn},
-    lane::{FpOperation, LaneOperation, LaneOperation3},
+    lane::{FpOperation, FpOperation3, LaneOperation, LaneOperation3},
 };
 
 /// What a semantic function returns.
@@ -191,15 +191,19 @@ pub trait Memory: Types + Sized {
         w: Width,
         value: Self::Value,
     ) -> Result<(), Self::Fault>;
-    /// Loads 16 bytes from the memory operand plus `delta` bytes. Alignment is checked where the row says so.
-    fn load_lane(&mut self, i: &Insn, form: AddressForm, delta: u64) -> Result<Self::Lane, Self::Fault>;
-    /// Stores 16 bytes.
-    fn store_lane(
+    /// Loads `N` lanes (1 or 2) from the memory operand. Alignment to all of them is checked where the row says
+    /// so.
+    fn load_lanes<const N: usize>(
         &mut self,
         i: &Insn,
         form: AddressForm,
-        delta: u64,
-        value: Self::Lane,
+    ) -> Result<[Self::Lane; N], Self::Fault>;
+    /// Stores `N` lanes (1 or 2), all of them or none.
+    fn store_lanes<const N: usize>(
+        &mut self,
+        i: &Insn,
+        form: AddressForm,
+        value: [Self::Lane; N],
     ) -> Result<(), Self::Fault>;
 }
 
@@ -209,12 +213,12 @@ pub trait Flow: Memory {
     fn raise(&mut self, exception: Exception) -> Self::Fault;
     /// Faults if `c` holds.
     fn fault_if(&mut self, c: Self::Cond, exception: Exception) -> Result<(), Self::Fault>;
-    /// Direct jump to the instruction's target (its immediate). The last thing an instruction does.
+    /// Once the instruction has completed, control goes to its target (its immediate). Faults if that is outside
+    /// the limit of CS or not canonical, so it must precede what the instruction commits.
     fn jump(&mut self, i: &Insn) -> Result<(), Self::Fault>;
-    /// The same if `c` holds, else on to the next instruction.
+    /// The same if `c` holds, else control goes on to the next instruction.
     fn jump_if(&mut self, c: Self::Cond, i: &Insn) -> Result<(), Self::Fault>;
-    /// Jump to the offset `target` in CS (already truncated to the operand size). Faults if it is outside the
-    /// limit or not canonical, so it must precede what the instruction commits.
+    /// The same to the offset `target` in CS (already truncated to the operand size).
     fn jump_to(&mut self, i: &Insn, target: Self::Value) -> Result<(), Self::Fault>;
     /// Runs a slow routine. It sees all state up to date and may change any of it.
     fn helper(&mut self, i: &Insn, f: Helper) -> Result<(), Self::Fault>;
@@ -238,14 +242,32 @@ pub trait Vectors: Memory {
         c: Self::Lane,
         imm: u8,
     ) -> Self::Lane;
-    /// The floating-point operation `O` under the guest's MXCSR, in which it sets flags. Faults with #XM (or #UD
-    /// with CR4.OSXMMEXCPT clear) if an exception is not masked.
+    /// The floating-point operation `O` on each of `N` lanes (1 or 2) under the guest's MXCSR, in which it sets
+    /// flags. Faults with #XM (or #UD with CR4.OSXMMEXCPT clear) if an exception is not masked. The lanes of one
+    /// instruction are one operation: a fault in one does not hide the other's flags.
+    fn fp_lanes<O: FpOperation, const N: usize>(
+        &mut self,
+        a: [Self::Lane; N],
+        b: [Self::Lane; N],
+        imm: u8,
+    ) -> Result<[Self::Lane; N], Self::Fault>;
+    /// The operation `O` on three operands, otherwise as [`fp_lanes`](Self::fp_lanes).
+    fn fp_lanes3<O: FpOperation3, const N: usize>(
+        &mut self,
+        a: [Self::Lane; N],
+        b: [Self::Lane; N],
+        c: [Self::Lane; N],
+    ) -> Result<[Self::Lane; N], Self::Fault>;
+    /// [`fp_lanes`](Self::fp_lanes) on one lane.
+    #[inline(always)]
     fn fp_op<O: FpOperation>(
         &mut self,
         a: Self::Lane,
         b: Self::Lane,
         imm: u8,
-    ) -> Result<Self::Lane, Self::Fault>;
+    ) -> Result<Self::Lane, Self::Fault> {
+        self.fp_lanes::<O, 1>([a], [b], imm).map(|[r]| r)
+    }
     /// Lets a pending x87 exception be raised, as every MMX instruction does first.
     fn check_x87(&mut self) -> Result<(), Self::Fault>;
 }

@@ -189,7 +189,10 @@ impl CpuIo for Devices {
     fn time_stamp_counter(&self) -> u64 {
         1000 * self.clock.fetch_add(1, Ordering::Relaxed)
     }
-    fn set_ferr(&self, _: usize, _: bool) {}
+    // No line leads back to IGNNE#.
+    fn set_ferr(&self, _: usize, _: bool) -> bool {
+        false
+    }
     // The CPU's activity says it.
     fn shutdown(&self, _: usize) {}
 }

@@ -1,6 +1,6 @@
 //! `emu run`.
 
-use super::check;
+use super::{check, cpu::WithModelNames};
 use crate::{
     config::{
         CpuSpec, DEFAULT_CPU_MODEL, MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, parse_cpus,
@@ -11,13 +11,14 @@ use crate::{
     logger,
 };
 use clap::{Args, ValueHint};
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 const EXAMPLES: &str = "\
 Examples:
   emu run
   emu run --kernel vmlinuz --initrd initrd.gz --append 'console=ttyS0 quiet' --memory 1G --cpus 2
   emu run --kernel test.elf --debug-exit --debugcon stdio --serial none --no-reboot
+  emu run --kernel apic.flat --initrd environment --append verbose --debug-exit --test-device
   emu run --kernel xen --initrd 'vmlinuz console=hvc0' --initrd initrd.gz
   emu run --kernel vmlinuz --append console=ttyS0 --trace interrupts:trace.txt --log debug
 
@@ -51,8 +52,15 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", help_heading = "Machine", default_value = "1", value_parser = parse_cpus)]
     cpus: u32,
 
-    /// Processor model (x86-64-v1, x86-64-v2, max), with features added and taken away
-    #[arg(long, value_name = "MODEL[,+F,-F]", help_heading = "Machine", default_value = DEFAULT_CPU_MODEL)]
+    /// Processor model (emu cpu list shows them), with features added and taken away
+    #[arg(
+        long,
+        value_name = "MODEL[,+F,-F]",
+        help_heading = "Machine",
+        default_value = DEFAULT_CPU_MODEL,
+        value_parser = WithModelNames(CpuSpec::from_str),
+        hide_possible_values = true
+    )]
     cpu: CpuSpec,
 
     /// The real-time clock at power-on: utc, local, seconds since 1970, or a date such as 2026-01-31T23:59:59
@@ -70,6 +78,11 @@ pub struct RunOptions {
     /// Add the isa-debug-exit port 0xF4: a guest that writes V ends with status (V << 1) | 1
     #[arg(long, help_heading = "Ports")]
     debug_exit: bool,
+
+    /// Add the test devices of QEMU that test kernels use: pc-testdev, pci-testdev, fw_cfg
+    // Both have port 0xE9.
+    #[arg(long, help_heading = "Ports", conflicts_with = "debugcon")]
+    test_device: bool,
 
     /// What emu tells of itself: a level from off to trace, or parts with levels (warn,emu_devices=debug)
     #[arg(
@@ -123,6 +136,7 @@ impl RunOptions {
             serial: if self.serial.is_empty() { vec![SerialSpec::Stdio] } else { self.serial },
             debugcon: self.debugcon,
             debug_exit: self.debug_exit,
+            test_device: self.test_device,
             no_reboot: self.no_reboot,
             rtc: self.rtc,
             trace: self.trace,

@@ -77,15 +77,18 @@ impl Guest {
         let Guest::Files { kernel, modules, command_line } = self else {
             return prepare_embedded(ram, layout, signature);
         };
+        let name = kernel.to_string_lossy();
         let kernel = read("--kernel", kernel)?;
         let contents: Vec<Vec<u8>> =
             modules.iter().map(|(path, _)| read("--initrd", path)).collect::<Result<_, _>>()?;
+        let names: Vec<_> = modules.iter().map(|(path, _)| path.to_string_lossy()).collect();
         let modules: Vec<Module> = contents
             .iter()
             .zip(modules)
-            .map(|(bytes, (_, command_line))| Module { bytes, cmdline: command_line })
+            .zip(&names)
+            .map(|((bytes, (_, cmdline)), name)| Module { bytes, cmdline, name })
             .collect();
-        let image = GuestImage { kernel: &kernel, modules: &modules, cmdline: command_line };
+        let image = GuestImage { kernel: &kernel, modules: &modules, cmdline: command_line, name: &name };
         let boot = firmware::prepare(ram, &image, layout)?;
         Ok(state_at_entry(&boot, signature))
     }
@@ -190,6 +193,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DEFAULT_CPU_MODEL;
     use firmware::boot::{BootMode, DescriptorTable};
 
     fn boot_state() -> BootState {
@@ -252,7 +256,7 @@ mod tests {
         let config = MachineConfig { kernel: Some("k".into()), ..MachineConfig::default() };
         let message = |error: BootError| StartError::Boot(error).for_user(&config).to_string();
         assert!(message(BootError::NotAKernel("empty")).starts_with("--kernel k: the kernel file is empty"));
-        assert!(message(BootError::NeedsLongMode).starts_with("--cpu x86-64-v2: "));
+        assert!(message(BootError::NeedsLongMode).starts_with(&format!("--cpu {DEFAULT_CPU_MODEL}: ")));
         let no_room = BootError::NoRoom { what: "initrd", need_mib: 200, ram_mib: 128 };
         assert!(message(no_room).starts_with("--memory 128M: the initrd needs 200 MiB"));
     }

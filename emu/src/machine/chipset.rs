@@ -9,6 +9,7 @@ use super::{
     lifecycle::{Event, Lifecycle},
     relocation::{Movable, Relocations},
     serial::{COM_PORTS, Output},
+    test_devices,
 };
 use crate::{config::MachineConfig, console::ByteSink};
 use emu_core::{
@@ -30,8 +31,8 @@ use emu_devices::{
     i8259::{self, I8259Inputs, I8259Pair},
     mc146818::{self, Mc146818, RtcWires},
     pci::{
-        self, CONFIG_ADDRESS, CONFIG_DATA, CONFIG_PORTS_LEN, ConfigPorts, Ecam, FunctionTaken, HostBridge,
-        LpcBridge, LpcWires, PciBus, PciInterrupts, PirqWires,
+        self, CONFIG_ADDRESS, CONFIG_DATA, CONFIG_PORTS_LEN, ConfigPorts, Ecam, FunctionAddress,
+        FunctionTaken, HostBridge, LpcBridge, LpcWires, PciBus, PciFunction, PciInterrupts, PirqWires,
     },
     port92::{Port92, Port92Wires},
     pvpanic::Pvpanic,
@@ -107,7 +108,7 @@ pub struct Chipset {
 }
 
 /// A device behind its lock.
-fn shared<D>(device: D) -> Arc<Mutex<D>> {
+pub(super) fn shared<D>(device: D) -> Arc<Mutex<D>> {
     Arc::new(Mutex::new(device))
 }
 
@@ -132,7 +133,8 @@ impl Chipset {
         let io_apic = IoApic::new(apics.clone());
         let pic = shared(I8259Pair::new(IrqLine::new(apics.clone(), 0)));
         let isa = IsaInterrupts::new(I8259Inputs(pic.clone()), io_apic.pins());
-        let io_apic_wire = |pin| IrqLine::new(io_apic.pins(), pin);
+        let pins = io_apic.pins();
+        let io_apic_wire = |pin| IrqLine::new(pins.clone(), pin);
         let pirqs = PciInterrupts::new(PirqWires {
             io_apic: std::array::from_fn(|pirq| io_apic_wire(pci::pirq_gsi(pirq))),
             isa: std::array::from_fn(|irq| isa.wire(irq as u8, Source::Pci)),
@@ -145,6 +147,7 @@ impl Chipset {
             msi: apics.clone(),
         };
         let relocations = Arc::<Relocations>::default();
+        let test_function = parts.config.test_device.then(|| test_devices::pci_function(&relocations));
         let pci_bus = Arc::new(PciBus::new());
         let ecam = shared(Ecam::new(pci_bus.clone()));
         let pm = power_management(parts, &isa);
@@ -156,7 +159,11 @@ impl Chipset {
             pic: pic.clone(),
             ferr: ferr.clone(),
             uarts: Vec::new(),
-            movable: Arc::new(Movable { ecam: ecam.clone(), pm: pm.clone() }),
+            movable: Arc::new(Movable {
+                ecam: ecam.clone(),
+                pm: pm.clone(),
+                bars: test_function.iter().flat_map(test_devices::bars).collect(),
+            }),
             relocations,
             devices: vec![ecam],
         };
@@ -173,6 +180,9 @@ impl Chipset {
         chipset.add_keyboard_and_port92(parts, &isa)?;
         chipset.add_uarts(parts, &isa, serial)?;
         chipset.add_debug_ports(parts, debugcon)?;
+        if let Some(function) = test_function {
+            test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins), function)?;
+        }
         chipset.relocations.apply(&chipset.bus, &chipset.movable);
         Ok(chipset)
     }
@@ -183,11 +193,16 @@ impl Chipset {
             device.lock().reset();
         }
         self.apics.reset();
+        self.apply_relocations();
+    }
+
+    /// Moves blocks that accesses past the vCPUs have moved.
+    pub fn apply_relocations(&self) {
         self.relocations.apply(&self.bus, &self.movable);
     }
 
     /// Puts a device with (region, first port, length) ranges on the bus.
-    fn add_ports<D: PortIo + 'static>(
+    pub(super) fn add_ports<D: PortIo + 'static>(
         &mut self,
         device: &Arc<Mutex<D>>,
         ranges: &[(u8, u16, u16)],
@@ -211,16 +226,25 @@ impl Chipset {
         Ok(())
     }
 
+    /// Puts a function on the PCI bus.
+    pub(super) fn add_function<D: PciFunction + 'static>(
+        &mut self,
+        address: FunctionAddress,
+        function: Arc<Mutex<D>>,
+    ) -> Result<(), FunctionTaken> {
+        self.pci.add(address, function.clone())?;
+        self.devices.push(function);
+        Ok(())
+    }
+
     fn add_pci(&mut self, parts: &ChipsetParts<'_>, interrupts: PciInterrupts) -> Result<(), ChipsetError> {
         let (ecam, pm) = (self.relocations.clone(), self.relocations.clone());
         let host_bridge = shared(HostBridge::new(Box::new(move |to| ecam.move_ecam(to))));
         let wires =
             LpcWires { interrupts: Arc::new(interrupts), pm_moved: Box::new(move |to| pm.move_pm(to)) };
         let lpc_bridge = shared(LpcBridge::new(wires));
-        self.pci.add(pci::HOST_BRIDGE, host_bridge.clone())?;
-        self.pci.add(pci::LPC_BRIDGE, lpc_bridge.clone())?;
-        self.devices.push(host_bridge);
-        self.devices.push(lpc_bridge);
+        self.add_function(pci::HOST_BRIDGE, host_bridge)?;
+        self.add_function(pci::LPC_BRIDGE, lpc_bridge)?;
         let lifecycle = parts.lifecycle.clone();
         // A soft reset restarts the processors alone, from a firmware that would find nothing to do.
         let reset = ResetControl::new(Box::new(move |_kind| lifecycle.request(Event::Reset)));

@@ -127,8 +127,8 @@ impl CpuIo for MachineIo {
         nanos_to_ticks(self.clock.now(), TSC_HERTZ)
     }
 
-    fn set_ferr(&self, vcpu: usize, asserted: bool) {
-        self.ferr.lock().set_ferr(vcpu, asserted);
+    fn set_ferr(&self, vcpu: usize, asserted: bool) -> bool {
+        self.ferr.lock().set_ferr(vcpu, asserted)
     }
 
     fn shutdown(&self, vcpu: usize) {

@@ -19,6 +19,8 @@ pub enum Source {
     Hpet = 2,
     /// The PCI interrupt router.
     Pci = 3,
+    /// The PC test device.
+    Test = 4,
 }
 
 const IRQS: usize = 16;

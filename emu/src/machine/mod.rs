@@ -18,6 +18,7 @@ mod layout;
 mod lifecycle;
 mod relocation;
 mod serial;
+mod test_devices;
 mod trace;
 mod vcpu;
 
@@ -164,14 +165,7 @@ impl Machine {
 }
 
 fn cpu_model(spec: &CpuSpec) -> Result<CpuModel, OptionError> {
-    let mut text = spec.model.clone();
-    for (sign, features) in [('+', &spec.plus), ('-', &spec.minus)] {
-        for feature in features {
-            text.push(',');
-            text.push(sign);
-            text.push_str(feature);
-        }
-    }
+    let text = spec.to_string();
     text.parse().map_err(|error| OptionError::new("--cpu", &text, error))
 }
 

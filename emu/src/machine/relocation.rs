@@ -1,10 +1,11 @@
-//! Register blocks that the guest moves: PCI configuration memory (PCIEXBAR) and ACPI power management (PMBASE).
+//! Register blocks that the guest moves: PCI configuration memory (PCIEXBAR), ACPI power management (PMBASE), and
+//! what base address registers map.
 //!
 //! The bridge that is told to move a block is locked by the very access that tells it, perhaps from within that
 //! block. So it notes the wish here, and the vCPU carries it out when its access is over.
 
-use emu_core::bus::{Bus, MmioIo, PortIo};
-use emu_devices::acpi::PM_LEN;
+use emu_core::bus::{Bus, MmioIo, PortIo, RegionConflict};
+use emu_devices::{acpi::PM_LEN, pci::BarWindow};
 use parking_lot::Mutex;
 use std::sync::{
     Arc,
@@ -21,6 +22,8 @@ struct Places {
     ecam: (Window, Window),
     /// First port of the power management block.
     pm: (Option<u16>, Option<u16>),
+    /// The windows of base address registers, in the order of [`Movable::bars`].
+    bars: Vec<(Option<BarWindow>, Option<BarWindow>)>,
 }
 
 /// The wishes of one machine.
@@ -36,6 +39,37 @@ pub struct Movable {
     pub ecam: Arc<Mutex<dyn MmioIo>>,
     /// The power management block.
     pub pm: Arc<Mutex<dyn PortIo>>,
+    /// What base address registers map.
+    pub bars: Vec<BarBlock>,
+}
+
+/// What one base address register maps: a region of a device.
+pub enum BarBlock {
+    /// Memory.
+    Memory(Arc<Mutex<dyn MmioIo>>, u8),
+    /// Ports.
+    Ports(Arc<Mutex<dyn PortIo>>, u8),
+}
+
+impl BarBlock {
+    fn add(&self, bus: &Bus, window: &BarWindow) -> Result<(), RegionConflict> {
+        match self {
+            BarBlock::Memory(device, region) => {
+                bus.add_mmio(device.clone(), *region, window.base, window.size)
+            }
+            // Port addresses have 16 bits, whatever more a guest writes.
+            BarBlock::Ports(device, region) => {
+                bus.add_ports(device.clone(), *region, window.base as u16, window.size as u16)
+            }
+        }
+    }
+
+    fn remove(&self, bus: &Bus, window: &BarWindow) {
+        match self {
+            BarBlock::Memory(..) => bus.remove_mmio(window.base),
+            BarBlock::Ports(..) => bus.remove_ports(window.base as u16),
+        }
+    }
 }
 
 /// Region number of the power management block in its device.
@@ -51,6 +85,16 @@ impl Relocations {
     /// The power management block shall start at this port, or be off.
     pub fn move_pm(&self, to: Option<u16>) {
         self.places.lock().pm.1 = to;
+        self.pending.store(true, Ordering::Release);
+    }
+
+    /// The block `index` of [`Movable::bars`] shall be at this window, or nowhere.
+    pub fn move_bar(&self, index: usize, to: Option<BarWindow>) {
+        let mut places = self.places.lock();
+        if places.bars.len() <= index {
+            places.bars.resize(index + 1, (None, None));
+        }
+        places.bars[index].1 = to;
         self.pending.store(true, Ordering::Release);
     }
 
@@ -90,6 +134,25 @@ impl Relocations {
                 }
             }
         }
+        move_bars(bus, &blocks.bars, &mut places.bars);
+    }
+}
+
+/// Takes all windows that change off the bus before any goes to its new place, which may be another's old one.
+fn move_bars(bus: &Bus, blocks: &[BarBlock], places: &mut [(Option<BarWindow>, Option<BarWindow>)]) {
+    for (block, (now, _)) in blocks.iter().zip(&mut *places).filter(|(_, (now, wanted))| now != wanted) {
+        if let Some(window) = now.take() {
+            block.remove(bus, &window);
+        }
+    }
+    for (block, (now, wanted)) in blocks.iter().zip(places).filter(|(_, (now, wanted))| now != wanted) {
+        if let Some(window) = wanted {
+            match block.add(bus, window) {
+                Ok(()) => *now = Some(*window),
+                // A guest finds out the size of a window by moving it to the top of the address space.
+                Err(error) => log::debug!("a PCI window cannot move: {error}"),
+            }
+        }
     }
 }
 
@@ -112,7 +175,14 @@ mod tests {
         let clock = VmClock::counted(1_000_000_000);
         let wires = PmWires { sci: IrqLine::unconnected(), power_off: Box::new(|| {}) };
         let pm = Pm::new(clock.clone(), TimerQueue::new(clock).timer(), TimerWidth::Bits24, wires);
-        (Bus::new(), Movable { ecam: Arc::new(Mutex::new(Ecam::new(pci))), pm: Arc::new(Mutex::new(pm)) })
+        (
+            Bus::new(),
+            Movable {
+                ecam: Arc::new(Mutex::new(Ecam::new(pci))),
+                pm: Arc::new(Mutex::new(pm)),
+                bars: Vec::new(),
+            },
+        )
     }
 
     #[test]

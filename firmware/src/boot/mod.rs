@@ -35,6 +35,8 @@ pub struct GuestImage<'a> {
     pub modules: &'a [Module<'a>],
     /// The kernel's command line.
     pub cmdline: &'a str,
+    /// Name of the kernel file, for kernels that expect it as the first word of their command line.
+    pub name: &'a str,
 }
 
 /// An initrd or boot module.
@@ -44,6 +46,8 @@ pub struct Module<'a> {
     pub bytes: &'a [u8],
     /// Its own command line, which Linux does not have.
     pub cmdline: &'a str,
+    /// Name of its file, for kernels that expect it as the first word of that line.
+    pub name: &'a str,
 }
 
 /// By which protocol a kernel file is started.

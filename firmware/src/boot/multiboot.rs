@@ -1,6 +1,9 @@
 //! Multiboot 1 (Multiboot Specification 0.6.96): kernels with a multiboot header, ELF or flat (the "a.out
 //! kludge").
 //!
+//! A command line begins with the name of its file, as loaders have it that do not name themselves GRUB 2: kernels
+//! take what follows for their arguments.
+//!
 //! Left out: video modes, drives, the configuration table, ELF symbols: the flags say that they are absent.
 
 use super::{
@@ -139,12 +142,13 @@ impl<'a> MultibootImage<'a> {
         }
         let (mods_addr, mods_count) = modules(loader, end)?;
         let mmap = memory_map(loader);
+        let cmdline = command_line(loader.image.name, loader.image.cmdline);
         let mut info = Information {
             flags: INFO_FLAGS.into(),
             mem_lower: ((EBDA_START >> 10) as u32).into(),
             mem_upper: (((loader.map.low_ram_end() - HIGH_MEMORY) >> 10) as u32).into(),
             boot_device: 0.into(),
-            cmdline: (loader.string("command line", loader.image.cmdline)? as u32).into(),
+            cmdline: (loader.string("command line", &cmdline)? as u32).into(),
             mods_count: mods_count.into(),
             mods_addr: mods_addr.into(),
             syms: [0.into(); 4],
@@ -199,7 +203,8 @@ fn modules(loader: &mut Loader, kernel_end: u64) -> Result<(u32, u32), BootError
     let addresses = loader.modules(kernel_end.max(HIGH_MEMORY))?;
     let mut list = Vec::new();
     for (module, address) in loader.image.modules.iter().zip(addresses) {
-        let string = loader.string("module command line", module.cmdline)? as u32;
+        let cmdline = command_line(module.name, module.cmdline);
+        let string = loader.string("module command line", &cmdline)? as u32;
         let end = address as u32 + module.bytes.len() as u32;
         for field in [address as u32, end, string, 0] {
             list.extend_from_slice(&field.to_le_bytes());
@@ -207,6 +212,12 @@ fn modules(loader: &mut Loader, kernel_end: u64) -> Result<(u32, u32), BootError
     }
     let address = if list.is_empty() { 0 } else { loader.boot_data("module list", &list, 4)? };
     Ok((address as u32, loader.image.modules.len() as u32))
+}
+
+/// The name as one word, and the arguments.
+fn command_line(name: &str, arguments: &str) -> String {
+    let line = format!("{} {arguments}", name.replace(char::is_whitespace, "_"));
+    line.trim().to_owned()
 }
 
 /// The memory map: each entry is preceded by its size, which does not count itself.

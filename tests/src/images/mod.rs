@@ -1,12 +1,17 @@
-//! Small guests of our own, assembled here: one for each way that the emulator starts a kernel which is not Linux.
+//! Small guests of our own, assembled here: one for each way that the emulator starts a kernel which is not Linux,
+//! and a program for Linux ([`vector_program`]).
 //!
-//! Each prints on the first serial port what its loader told it, its command line, its module's command line and
+//! Each kernel prints on the first serial port what its loader told it, its command line, its module's command line and
 //! its module's content, and ends by isa-debug-exit with a value that depends on the module's bytes.
 
 mod elf;
 mod program;
+mod test_kernel;
+mod vectors;
 
 pub use program::{DEBUG_EXIT_PORT, WRONG_START};
+pub use test_kernel::Check;
+pub use vectors::{VectorResults, vector_program};
 
 use elf::{Class, Elf};
 use iced_x86::IcedError;
@@ -64,6 +69,15 @@ pub fn triple_fault_elf() -> Result<Vec<u8>, IcedError> {
     let header = multiboot_header(0, &[]);
     let entry = LOAD_ADDRESS + header.len() as u32;
     let image = [header, program::triple_fault(entry)?].concat();
+    Ok(Elf { class: Class::Elf32, entry, address: LOAD_ADDRESS, content: &image, note: None }.bytes())
+}
+
+/// A 32-bit ELF of 64-bit code that tries the test devices, as test kernels are. Its exit value is zero, or a
+/// [`Check`].
+pub fn test_kernel_elf() -> Result<Vec<u8>, IcedError> {
+    let header = multiboot_header(0, &[]);
+    let entry = LOAD_ADDRESS + header.len() as u32;
+    let image = [header, test_kernel::assemble(entry)?].concat();
     Ok(Elf { class: Class::Elf32, entry, address: LOAD_ADDRESS, content: &image, note: None }.bytes())
 }
 

@@ -13,10 +13,10 @@ pub const DEBUG_EXIT_PORT: u16 = 0xF4;
 /// What the program writes to [`DEBUG_EXIT_PORT`] when it was not started as its protocol says.
 pub const WRONG_START: u8 = 0x7E;
 
-const COM1: u16 = 0x3F8;
+pub(super) const COM1: u16 = 0x3F8;
 /// 16550 line status register, and its bit that says that the transmitter takes a byte.
-const LSR: u16 = COM1 + 5;
-const THRE: u32 = 0x20;
+pub(super) const LSR: u16 = COM1 + 5;
+pub(super) const THRE: u32 = 0x20;
 const DEBUGCON: u16 = 0xE9;
 
 const STACK_TOP: u32 = 0x9_0000;

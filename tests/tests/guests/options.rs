@@ -34,6 +34,7 @@ fn is_refused_in_one_sentence(arguments: &[&str], parts: &[&str]) {
 #[case::unknown_destination(&["--serial", "modem"], &["--serial", "modem"])]
 #[case::unwritable_serial(&["--serial", "file:/nonexistent/log"], &["--serial", "/nonexistent/log"])]
 #[case::unwritable_debugcon(&["--debugcon", "file:/nonexistent/log"], &["--debugcon", "/nonexistent/log"])]
+#[case::two_at_port_e9(&["--debugcon", "stdio", "--test-device"], &["--debugcon", "--test-device"])]
 #[case::unknown_trace(&["--trace", "cpu:/tmp/x"], &["--trace", "cpu"])]
 #[case::trace_without_a_file(&["--trace", "exec"], &["--trace", "exec"])]
 #[case::unwritable_trace(&["--trace", "exec:/nonexistent/trace"], &["--trace", "/nonexistent/trace"])]
@@ -95,6 +96,7 @@ fn help_names_every_option_and_is_no_error() {
         "--serial",
         "--debugcon",
         "--debug-exit",
+        "--test-device",
         "--no-reboot",
         "--rtc",
         "--log",

@@ -1,9 +1,11 @@
-//! Kernels of our own that are not Linux: multiboot in ELF and flat, PVH, and one that crashes.
+//! Kernels of our own that are not Linux: multiboot in ELF and flat, PVH, one that crashes, and a test kernel.
 
 use crate::{PATIENCE, beside_others};
 use emu_tests::{
     emulator::Emulator,
-    images::{debug_exit_value, multiboot_elf, multiboot_flat, pvh_elf, triple_fault_elf},
+    images::{
+        Check, debug_exit_value, multiboot_elf, multiboot_flat, pvh_elf, test_kernel_elf, triple_fault_elf,
+    },
 };
 use rstest::rstest;
 use std::{fs, path::PathBuf};
@@ -61,6 +63,43 @@ fn without_a_module_there_is_none() {
     let guest = Emulator::run().option("--kernel", kernel).flag("--debug-exit").start();
 
     assert!(!guest.finish(exit_code(0), PATIENCE).contains("module:"));
+}
+
+#[test]
+fn a_test_kernel_finds_arguments_environment_and_test_devices() {
+    let _host = beside_others();
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = file(&folder, "apic.flat", &test_kernel_elf().unwrap());
+    let environment = file(&folder, "environment", b"CPU=max\nVERBOSE=1\0");
+    let mut guest = Emulator::run()
+        .option("--kernel", &kernel)
+        .option("--initrd", environment)
+        .option("--append", "-v one")
+        .flag("--debug-exit")
+        .flag("--test-device")
+        .start();
+
+    let arguments = guest.expect_line("arguments: ", PATIENCE);
+    assert_eq!(arguments, format!("{} -v one", kernel.display()));
+    guest.expect("environment: CPU=max\nVERBOSE=1\r\n", PATIENCE);
+    guest.expect("all checks pass\r\n", PATIENCE);
+    guest.finish(exit_code(0), PATIENCE);
+}
+
+#[test]
+fn without_test_devices_a_test_kernel_says_so() {
+    let _host = beside_others();
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = file(&folder, "kernel", &test_kernel_elf().unwrap());
+    let environment = file(&folder, "environment", b"\0");
+
+    let guest = Emulator::run()
+        .option("--kernel", kernel)
+        .option("--initrd", environment)
+        .flag("--debug-exit")
+        .start();
+
+    guest.finish(exit_code(Check::FwCfg as u8), PATIENCE);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Vector instructions in the interpreter: lanes are `u128`, operations are done by [`crate::lane`].
 //!
-//! Every vector row has specialised handlers: for registers and for memory in both address forms.
+//! Every vector row that is not rare has specialised handlers: for registers and for memory in both address
+//! forms.
 
 mod mxcsr;
 
@@ -14,7 +15,7 @@ use crate::{
     cpu::{Cpu, Mode},
     decode::{Handler, Insn, Kind},
     lane::{
-        FpOperation, FpResult, Lane, LaneOperation, LaneOperation3, bits,
+        FpOperation, FpOperation3, FpResult, Lane, LaneOperation, LaneOperation3, bits,
         fp::mxcsr::{CONTROL, DEFAULT, guarded},
         lane,
     },
@@ -25,7 +26,7 @@ use crate::{
 };
 use iced_x86::{Code, Instruction};
 use rustc_hash::FxHashMap;
-use std::{marker::PhantomData, sync::LazyLock};
+use std::{array::from_fn, marker::PhantomData, sync::LazyLock};
 
 impl<P: Path> Vectors for Interp<P> {
     #[inline(always)]
@@ -49,11 +50,24 @@ impl<P: Path> Vectors for Interp<P> {
         lane(O::apply(bits(a), bits(b), bits(c), imm))
     }
     #[inline(always)]
-    fn fp_op<O: FpOperation>(&mut self, a: Lane, b: Lane, imm: u8) -> Result<Lane, P::Fault> {
-        if self.cpu.simd.mxcsr & CONTROL == DEFAULT {
-            return Ok(lane(O::apply(bits(a), bits(b), imm)));
-        }
-        P::fp_op::<O>(self.cpu, bits(a), bits(b), imm).map(lane)
+    fn fp_lanes<O: FpOperation, const N: usize>(
+        &mut self,
+        a: [Lane; N],
+        b: [Lane; N],
+        imm: u8,
+    ) -> Result<[Lane; N], P::Fault> {
+        floating_point::<P, N>(self.cpu, O::RESULT, || from_fn(|k| O::apply(bits(a[k]), bits(b[k]), imm)))
+    }
+    #[inline(always)]
+    fn fp_lanes3<O: FpOperation3, const N: usize>(
+        &mut self,
+        a: [Lane; N],
+        b: [Lane; N],
+        c: [Lane; N],
+    ) -> Result<[Lane; N], P::Fault> {
+        floating_point::<P, N>(self.cpu, O::RESULT, || {
+            from_fn(|k| O::apply(bits(a[k]), bits(b[k]), bits(c[k])))
+        })
     }
     #[inline(always)]
     fn check_x87(&mut self) -> Result<(), P::Fault> {
@@ -61,14 +75,26 @@ impl<P: Path> Vectors for Interp<P> {
     }
 }
 
-/// An operation under a control word of the guest's that is not the default. SDM vol. 1, 11.5.3 and 11.5.4.
-pub(super) fn under_guest_control(
+/// An operation under the guest's control word. With the default one it is bare.
+#[inline(always)]
+fn floating_point<P: Path, const N: usize>(
     cpu: &mut Cpu,
     kind: FpResult,
-    operands: (u128, u128, u8),
-    apply: fn(u128, u128, u8) -> u128,
-) -> Result<u128, Exception> {
-    let outcome = guarded(cpu.simd.mxcsr, kind, operands, apply);
+    apply: impl Fn() -> [u128; N],
+) -> Result<[Lane; N], P::Fault> {
+    if cpu.simd.mxcsr & CONTROL == DEFAULT {
+        return Ok(apply().map(lane));
+    }
+    P::floating_point(cpu, kind, apply).map(|lanes| lanes.map(lane))
+}
+
+/// An operation under a control word of the guest's that is not the default. SDM vol. 1, 11.5.3 and 11.5.4.
+pub(super) fn under_guest_control<const N: usize>(
+    cpu: &mut Cpu,
+    kind: FpResult,
+    apply: impl Fn() -> [u128; N],
+) -> Result<[u128; N], Exception> {
+    let outcome = guarded(cpu.simd.mxcsr, kind, &apply);
     cpu.simd.mxcsr |= outcome.flags;
     let handled = cpu.control.cr4.contains(Cr4::OSXMMEXCPT);
     outcome.result.ok_or(if handled { Exception::XM } else { Exception::UD })
@@ -100,6 +126,7 @@ impl Rows for FxHashMap<Code, Handlers> {
         };
         self.insert(code, handlers);
     }
+    fn add_rare<M: Meaning>(&mut self, _: Code, _: Attr) {}
 }
 
 static HANDLERS: LazyLock<FxHashMap<Code, Handlers>> = LazyLock::new(|| {

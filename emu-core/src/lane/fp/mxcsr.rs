@@ -19,7 +19,7 @@ const MASKS: u32 = FLAGS << MASKS_SHIFT;
 const MASKS_SHIFT: u32 = 7;
 const MASKED_UNDERFLOW: u32 = UNDERFLOW << MASKS_SHIFT;
 /// Flush to zero.
-const FTZ: u32 = 1 << 15;
+pub const FTZ: u32 = 1 << 15;
 /// Everything that is not a flag.
 pub const CONTROL: u32 = !FLAGS;
 /// After reset, and the host's while a vCPU runs.
@@ -65,28 +65,22 @@ pub fn take_flags() -> u32 {
 
 /// What a guarded operation came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Outcome<const N: usize> {
     /// The result, if no unmasked exception stands in its way.
-    pub result: Option<u128>,
+    pub result: Option<[u128; N]>,
     /// Flags to be set in the guest's MXCSR.
     pub flags: u32,
 }
 
-/// Does `apply` under the guest's `mxcsr`. With unmasked exceptions too it runs masked, and the flags tell what
-/// would have been raised.
+/// Does `apply`, one instruction's operation on its lanes, under the guest's `mxcsr`. With unmasked exceptions
+/// too it runs masked, and the flags tell what would have been raised.
 #[inline(never)]
-pub fn guarded(
-    mxcsr: u32,
-    kind: FpResult,
-    operands: (u128, u128, u8),
-    apply: fn(u128, u128, u8) -> u128,
-) -> Outcome {
+pub fn guarded<const N: usize>(mxcsr: u32, kind: FpResult, apply: &dyn Fn() -> [u128; N]) -> Outcome<N> {
     // Flushing to zero is the masked response to underflow; with underflow unmasked it does not happen.
     let flush = if mxcsr & MASKED_UNDERFLOW != 0 { FTZ } else { 0 };
     let saved = host();
     set_host((mxcsr | MASKS) & CONTROL & (flush | !FTZ));
-    let (a, b, imm) = operands;
-    let result = apply(a, b, imm);
+    let result = apply();
     let mut flags = host() & FLAGS;
     set_host(saved);
     let unmasked = !(mxcsr >> MASKS_SHIFT) & FLAGS;
@@ -94,7 +88,7 @@ pub fn guarded(
         return Outcome { result: None, flags: flags & BEFORE };
     }
     // Unmasked, underflow is raised by every tiny result; masked, only by an inexact one.
-    if unmasked & UNDERFLOW != 0 && has_tiny(kind, result) {
+    if unmasked & UNDERFLOW != 0 && result.iter().any(|&lane| has_tiny(kind, lane)) {
         flags |= UNDERFLOW;
     }
     Outcome { result: (flags & unmasked == 0).then_some(result), flags }
@@ -109,6 +103,7 @@ fn has_tiny(kind: FpResult, result: u128) -> bool {
         FpResult::Doubles => (0..2).any(double),
         FpResult::Single => single(0),
         FpResult::Double => double(0),
+        FpResult::Halves => (0..4).any(|k| matches!(result >> (16 * k) & 0x7FFF, 1..0x400)),
         FpResult::Other => false,
     }
 }

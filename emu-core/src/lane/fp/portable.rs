@@ -102,18 +102,32 @@ pub fn flush(x: f32) -> f32 {
     if x.is_subnormal() { 0f32.copysign(x) } else { x }
 }
 
-/// Whether predicate `imm` holds for an order.
-fn holds(order: Option<Ordering>, imm: u8) -> bool {
-    let plain = match imm & 3 {
-        0 => order == Some(Ordering::Equal),
-        1 => order == Some(Ordering::Less),
-        2 => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-        _ => order.is_none(),
-    };
-    plain ^ (imm & 4 != 0)
+/// The four orders of two numbers, as bits of [`PREDICATES`].
+pub const LESS: u8 = 1 << 0;
+pub const EQUAL: u8 = 1 << 1;
+pub const GREATER: u8 = 1 << 2;
+pub const UNORDERED: u8 = 1 << 3;
+
+/// The orders in which a predicate holds, by the low four bits of the immediate. SDM vol. 2A, CMPPD, table 3-1.
+pub const PREDICATES: [u8; 16] = [2, 1, 3, 8, 13, 14, 12, 7, 10, 9, 11, 0, 5, 6, 4, 15];
+
+/// Whether a predicate (the low five bits of the immediate) signals quiet NaNs.
+pub fn signals(imm: u8) -> bool {
+    matches!(imm & 3, 1 | 2) ^ (imm & 0x10 != 0)
 }
 
-/// CMPPS.
+/// Whether predicate `imm` holds for an order.
+fn holds(order: Option<Ordering>, imm: u8) -> bool {
+    let order = match order {
+        Some(Ordering::Less) => LESS,
+        Some(Ordering::Equal) => EQUAL,
+        Some(Ordering::Greater) => GREATER,
+        None => UNORDERED,
+    };
+    PREDICATES[usize::from(imm & 15)] & order != 0
+}
+
+/// VCMPPS.
 pub fn compare_singles(a: u128, b: u128, imm: u8) -> u128 {
     quad([0, 1, 2, 3].map(|k| {
         let order = f32::from_bits(word(a, k)).partial_cmp(&f32::from_bits(word(b, k)));
@@ -121,7 +135,7 @@ pub fn compare_singles(a: u128, b: u128, imm: u8) -> u128 {
     }))
 }
 
-/// CMPPD.
+/// VCMPPD.
 pub fn compare_doubles(a: u128, b: u128, imm: u8) -> u128 {
     let one = |x: u64, y: u64| {
         if holds(f64::from_bits(x).partial_cmp(&f64::from_bits(y)), imm) { u64::MAX } else { 0 }

@@ -15,7 +15,7 @@ mod real;
 mod software;
 
 pub use held::{EventKind, Held};
-pub use software::rows;
+pub use software::{divide_error_8086, rows};
 
 use crate::{
     arch::{Exception, Flags, Seg, vector},

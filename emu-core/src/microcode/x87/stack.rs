@@ -166,7 +166,8 @@ pub fn summarize(cpu: &mut Cpu) {
 
 /// What every waiting x87 instruction, WAIT and every MMX instruction does first: #MF if an unmasked exception
 /// is pending. With CR0.NE = 0 the processor asserts FERR# and freezes until an interrupt (the PC's IRQ 13)
-/// comes: the instruction begins again, after requests have been looked at.
+/// comes: the instruction begins again, after requests have been looked at. Unless the system asserts IGNNE#, as
+/// the PC does from the acknowledgement of the interrupt until the error is cleared. SDM vol. 1, 8.7.2.
 #[inline]
 pub fn check_pending(cpu: &mut Cpu) -> Result<(), Exception> {
     if cpu.x87.fsw & ES == 0 {
@@ -175,6 +176,5 @@ pub fn check_pending(cpu: &mut Cpu) -> Result<(), Exception> {
     if cpu.control.cr0.contains(Cr0::NE) {
         return Err(Exception::MF);
     }
-    cpu.io.set_ferr(cpu.id, true);
-    Err(Exception::Restart)
+    if cpu.io.set_ferr(cpu.id, true) { Ok(()) } else { Err(Exception::Restart) }
 }

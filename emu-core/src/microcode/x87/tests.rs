@@ -22,10 +22,11 @@ const CODE: u64 = 0x2000;
 /// What EDX points at.
 pub const DATA: u64 = 0x3000;
 
-/// A machine of which only FERR# matters.
+/// A machine of which only FERR# and IGNNE# matter.
 #[derive(Default)]
 struct Pins {
     ferr: AtomicBool,
+    ignne: AtomicBool,
 }
 
 impl CpuIo for Pins {
@@ -53,8 +54,9 @@ impl CpuIo for Pins {
     fn time_stamp_counter(&self) -> u64 {
         0
     }
-    fn set_ferr(&self, _: usize, asserted: bool) {
+    fn set_ferr(&self, _: usize, asserted: bool) -> bool {
         self.ferr.store(asserted, Ordering::Relaxed);
+        self.ignne.load(Ordering::Relaxed)
     }
     fn shutdown(&self, _: usize) {}
 }
@@ -343,6 +345,20 @@ fn without_ne_the_error_pin_follows_the_summary(#[case] clearing: &[u8]) {
 
     assert_eq!((asserted, frozen), (true, Err(Exception::Restart)));
     assert_eq!((bench.ferr(), check_pending(&mut bench.cpu)), (false, Ok(())));
+}
+
+#[test]
+fn without_ne_the_ignore_pin_lets_a_waiting_instruction_run() {
+    let mut bench = Bench::protected();
+    bench.cpu.control.cr0.remove(Cr0::NE);
+    bench.divide_by_zero();
+    bench.pins.ignne.store(true, Ordering::Relaxed);
+
+    // FLD1
+    let ran = bench.run(&[0xD9, 0xE8]);
+
+    assert_eq!((ran, bench.cpu.x87.st(0)), (Ok(()), soft::ONE));
+    assert_eq!(bench.cpu.x87.fsw & status::ES, status::ES, "the error stands");
 }
 
 #[rstest::rstest]

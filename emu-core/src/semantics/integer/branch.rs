@@ -50,8 +50,8 @@ impl<F: Form> Semantics for Call<F> {
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
         let w = F::width(i, 0);
         let next = return_address(e, i, w);
-        super::stack::push::<E, F>(e, i, w, next)?;
-        e.jump(i)
+        e.jump(i)?;
+        super::stack::push::<E, F>(e, i, w, next)
     }
 }
 
@@ -75,7 +75,6 @@ impl<F: Form> Semantics for CallTo<F> {
         let w = F::width(i, 0);
         let target = read::<E, F>(e, i, 0)?;
         let next = return_address(e, i, w);
-        // The target is checked before the return address is pushed.
         e.jump_to(i, target)?;
         super::stack::push::<E, F>(e, i, w, next)
     }
@@ -131,8 +130,9 @@ fn loop_while<E: Emitter, const KIND: u8>(e: &mut E, i: &Insn) -> Step<E> {
         let wanted = condition(e, if KIND == 1 { 4 } else { 5 });
         taken = e.both(taken, wanted);
     }
+    e.jump_if(taken, i)?;
     e.set_gpr(w, at, count);
-    e.jump_if(taken, i)
+    Ok(())
 }
 
 /// JCXZ, JECXZ, JRCXZ.
@@ -142,9 +142,16 @@ fn jump_if_count_zero<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
     e.jump_if(zero, i)
 }
 
-/// What a fallen-off block ends in: a jump to the instruction after it.
-fn next_block<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
-    e.jump(i)
+/// What a block that just stops ends in: on to the next instruction. Whether that is within the limit of CS is
+/// the next instruction's affair.
+pub struct NextBlock;
+
+impl Semantics for NextBlock {
+    #[inline(always)]
+    fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
+        let never = e.known(false);
+        e.jump_if(never, i)
+    }
 }
 
 /// NOP and hints without effect. FNOP is not one.
@@ -181,7 +188,7 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         // Forms of JMP and CALL through a register or memory have rows of their own below.
         jcc(Mnemonic::Jmp, run::<E, Jump>),
         jcc(Mnemonic::Call, run::<E, Call<AnyForm>>),
-        jcc(Mnemonic::Zero_bytes, next_block::<E>),
+        jcc(Mnemonic::Zero_bytes, run::<E, NextBlock>),
         row(Mnemonic::Ret, run::<E, Ret<AnyForm>>).with(Attr::INDIRECT),
         indirect(iced_x86::Code::Jmp_rm16, run::<E, JumpTo<AnyForm>>),
         indirect(iced_x86::Code::Jmp_rm32, run::<E, JumpTo<AnyForm>>),

@@ -1,11 +1,11 @@
-//! Floating-point arithmetic and comparison. SDM vol. 1, 10.4.1.2, 11.4.1.2, 12.3.4, 12.6.1, 12.6.4.
+//! Floating-point arithmetic and comparison. SDM vol. 1, 10.4.1.2, 11.4.1.2, 12.3.4, 12.6.1, 12.6.4, 14.1.
 //!
 //! Results and exceptions are MXCSR's business (`fp_op`). Only COMISS, COMISD, UCOMISS and UCOMISD set flags:
 //! ZF, PF and CF; OF, SF and AF become zero.
 
 use super::{
-    Meaning, PACKED, Rows, SCALAR,
-    operand::{read_low, set_low_flags},
+    AVX_FP, Meaning, PACKED, Rows, SCALAR,
+    operand::{Vex, VexUnary, read_low, set_low_flags},
     packed::{PackedFp, ScalarFp, width},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     lane::{FpOperation, fp::*},
     semantics::{Emitter, Form, Step},
 };
-use iced_x86::Code;
+use iced_x86::Code::{self, *};
 use std::marker::PhantomData;
 
 /// A comparison of scalars of 2^`W` bytes that sets the flags.
@@ -31,66 +31,122 @@ impl<O: FpOperation, const W: u8> Meaning for Compare<O, W> {
     }
 }
 
+/// A packed operation on two sources in all its encodings: legacy, VEX.128, VEX.256.
+fn packed<O: FpOperation>(rows: &mut impl Rows, [legacy, xmm, ymm]: [Code; 3]) {
+    rows.add::<PackedFp<O>>(legacy, PACKED);
+    rows.add::<PackedFp<O, Vex>>(xmm, AVX_FP);
+    rows.add::<PackedFp<O, Vex>>(ymm, AVX_FP);
+}
+
+/// The same on one source.
+pub fn unary<O: FpOperation>(rows: &mut impl Rows, [legacy, xmm, ymm]: [Code; 3]) {
+    rows.add::<PackedFp<O>>(legacy, PACKED);
+    rows.add::<PackedFp<O, VexUnary>>(xmm, AVX_FP);
+    rows.add::<PackedFp<O, VexUnary>>(ymm, AVX_FP);
+}
+
+/// An operation on scalars of 2^`W` bytes: legacy, VEX (the rest of the lane is the first source's).
+pub fn scalar<O: FpOperation, const W: u8>(rows: &mut impl Rows, [legacy, vex]: [Code; 2]) {
+    rows.add::<ScalarFp<O, W>>(legacy, SCALAR);
+    rows.add::<ScalarFp<O, W, Vex>>(vex, AVX_FP);
+}
+
+/// A comparison that sets the flags: legacy, VEX.
+fn compare<O: FpOperation, const W: u8>(rows: &mut impl Rows, [legacy, vex]: [Code; 2]) {
+    rows.add::<Compare<O, W>>(legacy, SCALAR);
+    rows.add::<Compare<O, W>>(vex, AVX_FP);
+}
+
 /// Rows of this family.
 pub fn list<R: Rows>(rows: &mut R) {
     singles(rows);
     doubles(rows);
-    rows.add::<Compare<Comiss, 2>>(Code::Comiss_xmm_xmmm32, SCALAR);
-    rows.add::<Compare<Comisd, 3>>(Code::Comisd_xmm_xmmm64, SCALAR);
-    rows.add::<Compare<Ucomiss, 2>>(Code::Ucomiss_xmm_xmmm32, SCALAR);
-    rows.add::<Compare<Ucomisd, 3>>(Code::Ucomisd_xmm_xmmm64, SCALAR);
+    comparisons(rows);
 }
 
 fn singles<R: Rows>(rows: &mut R) {
-    rows.add::<PackedFp<Addps>>(Code::Addps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Subps>>(Code::Subps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Mulps>>(Code::Mulps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Divps>>(Code::Divps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Minps>>(Code::Minps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Maxps>>(Code::Maxps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Sqrtps>>(Code::Sqrtps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Rcpps>>(Code::Rcpps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Rsqrtps>>(Code::Rsqrtps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Cmpps>>(Code::Cmpps_xmm_xmmm128_imm8, PACKED);
-    rows.add::<PackedFp<Roundps>>(Code::Roundps_xmm_xmmm128_imm8, PACKED);
-    rows.add::<PackedFp<Haddps>>(Code::Haddps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Hsubps>>(Code::Hsubps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Addsubps>>(Code::Addsubps_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Dpps>>(Code::Dpps_xmm_xmmm128_imm8, PACKED);
-    rows.add::<ScalarFp<Addss, 2>>(Code::Addss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Subss, 2>>(Code::Subss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Mulss, 2>>(Code::Mulss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Divss, 2>>(Code::Divss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Minss, 2>>(Code::Minss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Maxss, 2>>(Code::Maxss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Sqrtss, 2>>(Code::Sqrtss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Rcpss, 2>>(Code::Rcpss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Rsqrtss, 2>>(Code::Rsqrtss_xmm_xmmm32, SCALAR);
-    rows.add::<ScalarFp<Cmpss, 2>>(Code::Cmpss_xmm_xmmm32_imm8, SCALAR);
-    rows.add::<ScalarFp<Roundss, 2>>(Code::Roundss_xmm_xmmm32_imm8, SCALAR);
+    packed::<Addps>(rows, [Addps_xmm_xmmm128, VEX_Vaddps_xmm_xmm_xmmm128, VEX_Vaddps_ymm_ymm_ymmm256]);
+    packed::<Subps>(rows, [Subps_xmm_xmmm128, VEX_Vsubps_xmm_xmm_xmmm128, VEX_Vsubps_ymm_ymm_ymmm256]);
+    packed::<Mulps>(rows, [Mulps_xmm_xmmm128, VEX_Vmulps_xmm_xmm_xmmm128, VEX_Vmulps_ymm_ymm_ymmm256]);
+    packed::<Divps>(rows, [Divps_xmm_xmmm128, VEX_Vdivps_xmm_xmm_xmmm128, VEX_Vdivps_ymm_ymm_ymmm256]);
+    packed::<Minps>(rows, [Minps_xmm_xmmm128, VEX_Vminps_xmm_xmm_xmmm128, VEX_Vminps_ymm_ymm_ymmm256]);
+    packed::<Maxps>(rows, [Maxps_xmm_xmmm128, VEX_Vmaxps_xmm_xmm_xmmm128, VEX_Vmaxps_ymm_ymm_ymmm256]);
+    unary::<Sqrtps>(rows, [Sqrtps_xmm_xmmm128, VEX_Vsqrtps_xmm_xmmm128, VEX_Vsqrtps_ymm_ymmm256]);
+    unary::<Rcpps>(rows, [Rcpps_xmm_xmmm128, VEX_Vrcpps_xmm_xmmm128, VEX_Vrcpps_ymm_ymmm256]);
+    unary::<Rsqrtps>(rows, [Rsqrtps_xmm_xmmm128, VEX_Vrsqrtps_xmm_xmmm128, VEX_Vrsqrtps_ymm_ymmm256]);
+    unary::<Roundps>(
+        rows,
+        [Roundps_xmm_xmmm128_imm8, VEX_Vroundps_xmm_xmmm128_imm8, VEX_Vroundps_ymm_ymmm256_imm8],
+    );
+    packed::<Haddps>(rows, [Haddps_xmm_xmmm128, VEX_Vhaddps_xmm_xmm_xmmm128, VEX_Vhaddps_ymm_ymm_ymmm256]);
+    packed::<Hsubps>(rows, [Hsubps_xmm_xmmm128, VEX_Vhsubps_xmm_xmm_xmmm128, VEX_Vhsubps_ymm_ymm_ymmm256]);
+    packed::<Addsubps>(
+        rows,
+        [Addsubps_xmm_xmmm128, VEX_Vaddsubps_xmm_xmm_xmmm128, VEX_Vaddsubps_ymm_ymm_ymmm256],
+    );
+    packed::<Dpps>(
+        rows,
+        [Dpps_xmm_xmmm128_imm8, VEX_Vdpps_xmm_xmm_xmmm128_imm8, VEX_Vdpps_ymm_ymm_ymmm256_imm8],
+    );
+    scalar::<Addss, 2>(rows, [Addss_xmm_xmmm32, VEX_Vaddss_xmm_xmm_xmmm32]);
+    scalar::<Subss, 2>(rows, [Subss_xmm_xmmm32, VEX_Vsubss_xmm_xmm_xmmm32]);
+    scalar::<Mulss, 2>(rows, [Mulss_xmm_xmmm32, VEX_Vmulss_xmm_xmm_xmmm32]);
+    scalar::<Divss, 2>(rows, [Divss_xmm_xmmm32, VEX_Vdivss_xmm_xmm_xmmm32]);
+    scalar::<Minss, 2>(rows, [Minss_xmm_xmmm32, VEX_Vminss_xmm_xmm_xmmm32]);
+    scalar::<Maxss, 2>(rows, [Maxss_xmm_xmmm32, VEX_Vmaxss_xmm_xmm_xmmm32]);
+    scalar::<Sqrtss, 2>(rows, [Sqrtss_xmm_xmmm32, VEX_Vsqrtss_xmm_xmm_xmmm32]);
+    scalar::<Rcpss, 2>(rows, [Rcpss_xmm_xmmm32, VEX_Vrcpss_xmm_xmm_xmmm32]);
+    scalar::<Rsqrtss, 2>(rows, [Rsqrtss_xmm_xmmm32, VEX_Vrsqrtss_xmm_xmm_xmmm32]);
+    scalar::<Roundss, 2>(rows, [Roundss_xmm_xmmm32_imm8, VEX_Vroundss_xmm_xmm_xmmm32_imm8]);
 }
 
 fn doubles<R: Rows>(rows: &mut R) {
-    rows.add::<PackedFp<Addpd>>(Code::Addpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Subpd>>(Code::Subpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Mulpd>>(Code::Mulpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Divpd>>(Code::Divpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Minpd>>(Code::Minpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Maxpd>>(Code::Maxpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Sqrtpd>>(Code::Sqrtpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Cmppd>>(Code::Cmppd_xmm_xmmm128_imm8, PACKED);
-    rows.add::<PackedFp<Roundpd>>(Code::Roundpd_xmm_xmmm128_imm8, PACKED);
-    rows.add::<PackedFp<Haddpd>>(Code::Haddpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Hsubpd>>(Code::Hsubpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Addsubpd>>(Code::Addsubpd_xmm_xmmm128, PACKED);
-    rows.add::<PackedFp<Dppd>>(Code::Dppd_xmm_xmmm128_imm8, PACKED);
-    rows.add::<ScalarFp<Addsd, 3>>(Code::Addsd_xmm_xmmm64, SCALAR);
-    rows.add::<ScalarFp<Subsd, 3>>(Code::Subsd_xmm_xmmm64, SCALAR);
-    rows.add::<ScalarFp<Mulsd, 3>>(Code::Mulsd_xmm_xmmm64, SCALAR);
-    rows.add::<ScalarFp<Divsd, 3>>(Code::Divsd_xmm_xmmm64, SCALAR);
-    rows.add::<ScalarFp<Minsd, 3>>(Code::Minsd_xmm_xmmm64, SCALAR);
-    rows.add::<ScalarFp<Maxsd, 3>>(Code::Maxsd_xmm_xmmm64, SCALAR);
-    rows.add::<ScalarFp<Sqrtsd, 3>>(Code::Sqrtsd_xmm_xmmm64, SCALAR);
-    rows.add::<ScalarFp<Cmpsd, 3>>(Code::Cmpsd_xmm_xmmm64_imm8, SCALAR);
-    rows.add::<ScalarFp<Roundsd, 3>>(Code::Roundsd_xmm_xmmm64_imm8, SCALAR);
+    packed::<Addpd>(rows, [Addpd_xmm_xmmm128, VEX_Vaddpd_xmm_xmm_xmmm128, VEX_Vaddpd_ymm_ymm_ymmm256]);
+    packed::<Subpd>(rows, [Subpd_xmm_xmmm128, VEX_Vsubpd_xmm_xmm_xmmm128, VEX_Vsubpd_ymm_ymm_ymmm256]);
+    packed::<Mulpd>(rows, [Mulpd_xmm_xmmm128, VEX_Vmulpd_xmm_xmm_xmmm128, VEX_Vmulpd_ymm_ymm_ymmm256]);
+    packed::<Divpd>(rows, [Divpd_xmm_xmmm128, VEX_Vdivpd_xmm_xmm_xmmm128, VEX_Vdivpd_ymm_ymm_ymmm256]);
+    packed::<Minpd>(rows, [Minpd_xmm_xmmm128, VEX_Vminpd_xmm_xmm_xmmm128, VEX_Vminpd_ymm_ymm_ymmm256]);
+    packed::<Maxpd>(rows, [Maxpd_xmm_xmmm128, VEX_Vmaxpd_xmm_xmm_xmmm128, VEX_Vmaxpd_ymm_ymm_ymmm256]);
+    unary::<Sqrtpd>(rows, [Sqrtpd_xmm_xmmm128, VEX_Vsqrtpd_xmm_xmmm128, VEX_Vsqrtpd_ymm_ymmm256]);
+    unary::<Roundpd>(
+        rows,
+        [Roundpd_xmm_xmmm128_imm8, VEX_Vroundpd_xmm_xmmm128_imm8, VEX_Vroundpd_ymm_ymmm256_imm8],
+    );
+    packed::<Haddpd>(rows, [Haddpd_xmm_xmmm128, VEX_Vhaddpd_xmm_xmm_xmmm128, VEX_Vhaddpd_ymm_ymm_ymmm256]);
+    packed::<Hsubpd>(rows, [Hsubpd_xmm_xmmm128, VEX_Vhsubpd_xmm_xmm_xmmm128, VEX_Vhsubpd_ymm_ymm_ymmm256]);
+    packed::<Addsubpd>(
+        rows,
+        [Addsubpd_xmm_xmmm128, VEX_Vaddsubpd_xmm_xmm_xmmm128, VEX_Vaddsubpd_ymm_ymm_ymmm256],
+    );
+    // There is no 256-bit form.
+    rows.add::<PackedFp<Dppd>>(Dppd_xmm_xmmm128_imm8, PACKED);
+    rows.add::<PackedFp<Dppd, Vex>>(VEX_Vdppd_xmm_xmm_xmmm128_imm8, AVX_FP);
+    scalar::<Addsd, 3>(rows, [Addsd_xmm_xmmm64, VEX_Vaddsd_xmm_xmm_xmmm64]);
+    scalar::<Subsd, 3>(rows, [Subsd_xmm_xmmm64, VEX_Vsubsd_xmm_xmm_xmmm64]);
+    scalar::<Mulsd, 3>(rows, [Mulsd_xmm_xmmm64, VEX_Vmulsd_xmm_xmm_xmmm64]);
+    scalar::<Divsd, 3>(rows, [Divsd_xmm_xmmm64, VEX_Vdivsd_xmm_xmm_xmmm64]);
+    scalar::<Minsd, 3>(rows, [Minsd_xmm_xmmm64, VEX_Vminsd_xmm_xmm_xmmm64]);
+    scalar::<Maxsd, 3>(rows, [Maxsd_xmm_xmmm64, VEX_Vmaxsd_xmm_xmm_xmmm64]);
+    scalar::<Sqrtsd, 3>(rows, [Sqrtsd_xmm_xmmm64, VEX_Vsqrtsd_xmm_xmm_xmmm64]);
+    scalar::<Roundsd, 3>(rows, [Roundsd_xmm_xmmm64_imm8, VEX_Vroundsd_xmm_xmm_xmmm64_imm8]);
+}
+
+/// Without VEX the predicate has three bits, with it five.
+fn comparisons<R: Rows>(rows: &mut R) {
+    rows.add::<PackedFp<Cmpps>>(Cmpps_xmm_xmmm128_imm8, PACKED);
+    rows.add::<PackedFp<Cmppd>>(Cmppd_xmm_xmmm128_imm8, PACKED);
+    rows.add::<ScalarFp<Cmpss, 2>>(Cmpss_xmm_xmmm32_imm8, SCALAR);
+    rows.add::<ScalarFp<Cmpsd, 3>>(Cmpsd_xmm_xmmm64_imm8, SCALAR);
+    for code in [VEX_Vcmpps_xmm_xmm_xmmm128_imm8, VEX_Vcmpps_ymm_ymm_ymmm256_imm8] {
+        rows.add::<PackedFp<Vcmpps, Vex>>(code, AVX_FP);
+    }
+    for code in [VEX_Vcmppd_xmm_xmm_xmmm128_imm8, VEX_Vcmppd_ymm_ymm_ymmm256_imm8] {
+        rows.add::<PackedFp<Vcmppd, Vex>>(code, AVX_FP);
+    }
+    rows.add::<ScalarFp<Vcmpss, 2, Vex>>(VEX_Vcmpss_xmm_xmm_xmmm32_imm8, AVX_FP);
+    rows.add::<ScalarFp<Vcmpsd, 3, Vex>>(VEX_Vcmpsd_xmm_xmm_xmmm64_imm8, AVX_FP);
+    compare::<Comiss, 2>(rows, [Comiss_xmm_xmmm32, VEX_Vcomiss_xmm_xmmm32]);
+    compare::<Comisd, 3>(rows, [Comisd_xmm_xmmm64, VEX_Vcomisd_xmm_xmmm64]);
+    compare::<Ucomiss, 2>(rows, [Ucomiss_xmm_xmmm32, VEX_Vucomiss_xmm_xmmm32]);
+    compare::<Ucomisd, 3>(rows, [Ucomisd_xmm_xmmm64, VEX_Vucomisd_xmm_xmmm64]);
 }

@@ -1,8 +1,8 @@
-//! MMX, SSE to SSE4.2, AES-NI, PCLMULQDQ and SHA. SDM vol. 1, ch. 9 to 12.
+//! MMX, SSE to SSE4.2, AES-NI, PCLMULQDQ, SHA, and AVX with what builds on it. SDM vol. 1, ch. 9 to 14.
 //!
 //! The unit is a lane of 128 bits ([`crate::lane`] says what operations do to lanes). Drivers read operands,
 //! apply the operation to each lane that an `Encoding` has, and write back; legacy SSE has
-//! one lane and keeps the rest of the register, VEX forms will loop over both and clear the rest. MMX
+//! one lane and keeps the rest of the register, VEX forms have one or both and clear the rest. MMX
 //! instructions are the same operations on the low half of a lane.
 //!
 //! A meaning is generic over how its memory operand is found, so that the list of [`rows`] gives both the
@@ -15,11 +15,19 @@ mod convert;
 mod crypto;
 mod elements;
 mod float;
+mod float_bits;
+mod forms;
+mod fused;
 mod integer;
+mod lanes;
 mod mmx;
+mod mmx_moves;
 mod moves;
 mod operand;
+mod pack;
 mod packed;
+mod permute;
+mod shift;
 mod shuffle;
 mod text;
 
@@ -39,6 +47,10 @@ pub trait Meaning {
 pub trait Rows {
     /// One form, its meaning and what is checked before it.
     fn add<M: Meaning>(&mut self, code: Code, attr: Attr);
+    /// The same for a form that is too rare for handlers of its own.
+    fn add_rare<M: Meaning>(&mut self, code: Code, attr: Attr) {
+        self.add::<M>(code, attr);
+    }
 }
 
 /// SSE, memory operand unaligned or smaller than a lane.
@@ -49,16 +61,29 @@ const ALIGNED: Attr = Attr::SSE.union(Attr::ALIGNED);
 const SCALAR: Attr = Attr::SSE.union(Attr::SIMD_FP);
 /// SSE floating point on lanes.
 const PACKED: Attr = ALIGNED.union(Attr::SIMD_FP);
+/// AVX, memory operand unaligned.
+const AVX: Attr = Attr::AVX;
+/// AVX, memory operand aligned.
+const AVX_ALIGNED: Attr = Attr::AVX.union(Attr::ALIGNED);
+/// AVX floating point.
+const AVX_FP: Attr = Attr::AVX.union(Attr::SIMD_FP);
 /// MMX.
 const MMX: Attr = Attr::MMX;
 
 /// All rows of the families here.
 pub fn list(rows: &mut impl Rows) {
     moves::list(rows);
+    mmx_moves::list(rows);
+    lanes::list(rows);
     integer::list(rows);
+    shift::list(rows);
+    pack::list(rows);
     shuffle::list(rows);
+    permute::list(rows);
     elements::list(rows);
     float::list(rows);
+    float_bits::list(rows);
+    fused::list(rows);
     convert::list(rows);
     text::list(rows);
     crypto::list(rows);

@@ -2,9 +2,10 @@
 
 use crate::{
     arch::Width,
-    decode::{AddressForm, Insn, Kind},
+    decode::{AddressForm, Insn, Kind, flag},
     semantics::{Emitter, Form, Memory},
 };
+use std::array::from_fn;
 
 /// The operand that may be in memory is in a register.
 pub struct InRegister;
@@ -39,39 +40,91 @@ impl<const SCALED: bool> Form for InMemory<SCALED> {
 pub trait Encoding {
     /// Number of the first source operand; the second follows it.
     const FIRST: usize;
-    /// Lanes worked on.
-    fn lanes(i: &Insn) -> usize;
+    /// Whether lanes of the destination that are not worked on become zero, or else stay.
+    const CLEARS: bool;
+    /// Whether both lanes are worked on, or the lower one alone.
+    fn both_lanes(i: &Insn) -> bool;
 }
 
 /// Without VEX: the destination is the first source; one lane; the other keeps its value.
 pub struct Legacy;
+/// VEX with two sources: VEX.L says how many lanes; of one the other becomes zero.
+pub struct Vex;
+/// VEX with one source, which operations have as their second.
+pub struct VexUnary;
 
 impl Encoding for Legacy {
     const FIRST: usize = 0;
+    const CLEARS: bool = false;
     #[inline(always)]
-    fn lanes(_: &Insn) -> usize {
-        1
+    fn both_lanes(_: &Insn) -> bool {
+        false
+    }
+}
+
+impl Encoding for Vex {
+    const FIRST: usize = 1;
+    const CLEARS: bool = true;
+    #[inline(always)]
+    fn both_lanes(i: &Insn) -> bool {
+        i.has(flag::L256)
+    }
+}
+
+impl Encoding for VexUnary {
+    const FIRST: usize = 0;
+    const CLEARS: bool = true;
+    #[inline(always)]
+    fn both_lanes(i: &Insn) -> bool {
+        i.has(flag::L256)
     }
 }
 
 /// A value, or a fault.
 pub type Read<E, V> = Result<V, <E as Memory>::Fault>;
 
-/// Lane `lane` of operand `k`, a vector register or memory.
+/// `N` lanes of operand `k`, a vector register or memory.
 #[inline(always)]
-pub fn read_lane<E: Emitter, F: Form>(e: &mut E, i: &Insn, k: usize, lane: usize) -> Read<E, E::Lane> {
+pub fn read_lanes<E: Emitter, F: Form, const N: usize>(
+    e: &mut E,
+    i: &Insn,
+    k: usize,
+) -> Read<E, [E::Lane; N]> {
     match F::kind(i, k) {
-        Kind::Mem => e.load_lane(i, F::ADDRESS, 16 * lane as u64),
-        _ => Ok(e.vector(i.reg[k], lane)),
+        Kind::Mem => e.load_lanes(i, F::ADDRESS),
+        _ => Ok(registers(e, i, k)),
     }
 }
 
-/// All lanes of operand `k`. They are read before any is written: the last may fault.
+/// The lower lane of operand `k`, a vector register or memory.
 #[inline(always)]
-pub fn read_lanes<E: Emitter, F: Form, V: Encoding>(e: &mut E, i: &Insn, k: usize) -> Read<E, [E::Lane; 2]> {
-    let first = read_lane::<E, F>(e, i, k, 0)?;
-    let second = if V::lanes(i) > 1 { read_lane::<E, F>(e, i, k, 1)? } else { first };
-    Ok([first, second])
+pub fn read_lane<E: Emitter, F: Form>(e: &mut E, i: &Insn, k: usize) -> Read<E, E::Lane> {
+    read_lanes::<E, F, 1>(e, i, k).map(|[lane]| lane)
+}
+
+/// `N` lanes of operand `k`, a vector register.
+#[inline(always)]
+pub fn registers<E: Emitter, const N: usize>(e: &mut E, i: &Insn, k: usize) -> [E::Lane; N] {
+    from_fn(|lane| e.vector(i.reg[k], lane))
+}
+
+/// Writes `N` lanes to operand 0, a vector register; what becomes of the others is up to the encoding.
+#[inline(always)]
+pub fn write_lanes<E: Emitter, V: Encoding, const N: usize>(e: &mut E, i: &Insn, value: [E::Lane; N]) {
+    for (lane, value) in value.into_iter().enumerate() {
+        e.set_vector(i.reg[0], lane, value);
+    }
+    if V::CLEARS && N == 1 {
+        let zero = e.constant(0);
+        let zero = e.lane_from(zero, zero);
+        e.set_vector(i.reg[0], 1, zero);
+    }
+}
+
+/// Writes the lower lane of operand 0.
+#[inline(always)]
+pub fn write_lane<E: Emitter, V: Encoding>(e: &mut E, i: &Insn, value: E::Lane) {
+    write_lanes::<E, V, 1>(e, i, [value]);
 }
 
 /// A lane whose low `w` bits are operand `k`: all of a register's low lane, or `w` of memory and zeros.
@@ -134,6 +187,20 @@ pub fn extend<E: Emitter>(e: &mut E, low: E::Value) -> E::Lane {
 pub fn with_low<E: Emitter>(e: &mut E, to: E::Lane, low: E::Value) -> E::Lane {
     let high = e.lane_high(to);
     e.lane_from(low, high)
+}
+
+/// `to` with the low `w` bits of `from`.
+#[inline(always)]
+pub fn merge<E: Emitter>(e: &mut E, w: Width, to: E::Lane, from: E::Lane) -> E::Lane {
+    let mut low = e.lane_low(from);
+    if w == Width::W32 {
+        let (mask, upper) = (e.constant(w.mask()), e.constant(!w.mask()));
+        let old = e.lane_low(to);
+        let kept = e.and(old, upper);
+        let new = e.and(low, mask);
+        low = e.or(kept, new);
+    }
+    with_low(e, to, low)
 }
 
 /// Sets the flags from a value with CF, PF and ZF in their places in RFLAGS; clears the others.

@@ -89,7 +89,7 @@ fn ram_of_the_size_that_was_asked_for_is_enough() {
 fn module_larger_than_ram_says_how_much_it_needs(#[case] kernel: &[u8], #[case] what: &str) {
     let contents = vec![0; 41 << 20];
     assert_eq!(
-        message(32, kernel, &[Module { bytes: &contents, cmdline: "" }], ""),
+        message(32, kernel, &[Module { bytes: &contents, cmdline: "", name: "" }], ""),
         format!(
             "the {what} needs 41 MiB, and 32 MiB of RAM has no such room beside the kernel: use a larger --memory"
         )
@@ -111,7 +111,7 @@ fn kernel_of_64_bits_needs_long_mode() {
     let memory = GuestMemory::new(64 << 20).unwrap();
     let mut layout = fixture::machine(1);
     layout.long_mode = false;
-    let image = GuestImage { kernel: &bzimage(), modules: &[], cmdline: "" };
+    let image = GuestImage { kernel: &bzimage(), modules: &[], cmdline: "", name: "" };
     let error = crate::prepare(&memory, &image, &layout).unwrap_err();
     assert!(matches!(error, BootError::NeedsLongMode));
 }

@@ -10,7 +10,7 @@ const RAMDISK_SIZE: u64 = 0x21C;
 const CMD_LINE_PTR: u64 = 0x228;
 
 fn initrd(bytes: &[u8]) -> Module<'_> {
-    Module { bytes, cmdline: "" }
+    Module { bytes, cmdline: "", name: "" }
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn guest_can_be_prepared_again_in_used_memory() {
     let guest = Guest::start(64, &bzimage(), &[], "again").unwrap();
     guest.memory.write(0x100_0000, &[0xFF; 0x100]).unwrap();
     guest.memory.write(guest.state.rsi, &[0xFF; 0x1000]).unwrap();
-    let image = GuestImage { kernel: &bzimage(), modules: &[], cmdline: "again" };
+    let image = GuestImage { kernel: &bzimage(), modules: &[], cmdline: "again", name: "" };
     let state = crate::prepare(&guest.memory, &image, &fixture::machine(2)).unwrap();
     assert_eq!(state, guest.state);
     assert_eq!(guest.bytes(state.rsi + 0x1EF, 1), [0]);

@@ -21,7 +21,8 @@ impl Guest {
     /// Starts `kernel` in a machine of `mib` MiB.
     fn start(mib: u64, kernel: &[u8], modules: &[Module], cmdline: &str) -> Result<Guest, BootError> {
         let memory = GuestMemory::new(mib << 20).unwrap();
-        let state = crate::prepare(&memory, &GuestImage { kernel, modules, cmdline }, &fixture::machine(2))?;
+        let image = GuestImage { kernel, modules, cmdline, name: "a kernel" };
+        let state = crate::prepare(&memory, &image, &fixture::machine(2))?;
         Ok(Guest { memory, state })
     }
 

@@ -33,7 +33,7 @@ fn flat_kernel_is_loaded_as_its_header_says_and_its_bss_is_cleared() {
     let memory = GuestMemory::new(16 << 20).unwrap();
     memory.write(0x20_0000, &[0xAA; 0x2000]).unwrap();
     let kernel = multiboot_flat(0, 0x20_1000);
-    let image = GuestImage { kernel: &kernel, modules: &[], cmdline: "" };
+    let image = GuestImage { kernel: &kernel, modules: &[], cmdline: "", name: "" };
     let state = crate::prepare(&memory, &image, &fixture::machine(1)).unwrap();
     let guest = Guest { memory, state };
     assert_eq!(guest.state.rip, 0x20_0024);
@@ -53,7 +53,7 @@ fn information_has_command_line_memory_and_loader() {
     assert_eq!(guest.info(FLAGS), 0b10_0100_1101);
     assert_eq!(guest.info(MEM_LOWER), 639);
     assert!((14 << 10..=15 << 10).contains(&guest.info(MEM_UPPER)));
-    assert_eq!(guest.string(guest.info(CMDLINE)), "root=fd0 -v");
+    assert_eq!(guest.string(guest.info(CMDLINE)), "a_kernel root=fd0 -v");
     assert_eq!(guest.string(guest.info(BOOT_LOADER_NAME)), "emu");
 }
 
@@ -74,18 +74,21 @@ fn memory_map_entries_say_their_size() {
 
 #[test]
 fn modules_are_on_page_boundaries_behind_the_kernel_with_their_command_lines() {
-    let modules = [Module { bytes: &[7; 5000], cmdline: "one a=b" }, Module { bytes: &[8; 3], cmdline: "" }];
+    let modules = [
+        Module { bytes: &[7; 5000], cmdline: "one a=b", name: "first" },
+        Module { bytes: &[8; 3], cmdline: "", name: "second" },
+    ];
     let guest = Guest::start(16, &multiboot_elf(), &modules, "").unwrap();
     assert_eq!(guest.info(MODS_COUNT), 2);
     let list = guest.info(MODS_ADDR);
     let mut previous_end = 0x10_2000;
-    for (index, module) in modules.iter().enumerate() {
+    for (index, (module, line)) in modules.iter().zip(["first one a=b", "second"]).enumerate() {
         let entry = list + 16 * index as u64;
         let (start, end): (u64, u64) = (guest.u32(entry).into(), guest.u32(entry + 4).into());
         assert_eq!(start % 4096, 0);
         assert!(start >= previous_end);
         assert_eq!(guest.bytes(start, (end - start) as usize), module.bytes);
-        assert_eq!(guest.string(guest.u32(entry + 8).into()), module.cmdline);
+        assert_eq!(guest.string(guest.u32(entry + 8).into()), line);
         previous_end = end;
     }
 }

@@ -23,7 +23,7 @@ fn note_is_found_behind_others(#[case] description: &[u8]) {
 
 #[test]
 fn start_info_has_everything() {
-    let modules = [Module { bytes: b"module", cmdline: "its line" }];
+    let modules = [Module { bytes: b"module", cmdline: "its line", name: "" }];
     let guest = Guest::start(16, &pvh(), &modules, "the line").unwrap();
     let info = guest.state.rbx;
     assert_eq!((guest.u32(info), guest.u32(info + 4)), (0x336E_C578, 1));
@@ -43,7 +43,7 @@ fn start_info_has_everything() {
 fn bss_is_cleared() {
     let memory = GuestMemory::new(16 << 20).unwrap();
     memory.write(0x10_0000, &[0xAA; 0x2000]).unwrap();
-    let image = GuestImage { kernel: &pvh(), modules: &[], cmdline: "" };
+    let image = GuestImage { kernel: &pvh(), modules: &[], cmdline: "", name: "" };
     crate::prepare(&memory, &image, &fixture::machine(1)).unwrap();
     let mut tail = [0; 4];
     memory.read(0x10_0FFE, &mut tail).unwrap();

@@ -40,7 +40,7 @@ proptest! {
             let length = image.len();
             image[at.index(length)] = value;
         }
-        start(&image, &[Module { bytes: &[1; 100], cmdline: "module" }]);
+        start(&image, &[Module { bytes: &[1; 100], cmdline: "module", name: "module" }]);
     }
 
     #[test]
