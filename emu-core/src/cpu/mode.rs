@@ -52,10 +52,6 @@ impl Mode {
     pub const fn is_stepping(self) -> bool {
         self.0 & Self::STEP != 0
     }
-    /// An instruction pointer of the size of code can lie beyond the limit of CS.
-    pub const fn is_limited(self) -> bool {
-        self.0 & Self::LIMITED != 0
-    }
     /// The same mode, with pauses before observed instructions.
     pub const fn observed(self) -> Self {
         Mode(self.0 | Self::OBSERVED)
@@ -63,6 +59,10 @@ impl Mode {
     /// Pauses before observed instructions?
     pub const fn is_observed(self) -> bool {
         self.0 & Self::OBSERVED != 0
+    }
+    /// An instruction pointer of the size of code can lie beyond the limit of CS.
+    pub const fn is_limited(self) -> bool {
+        self.0 & Self::LIMITED != 0
     }
     /// 16, 32 or 64: the size of code.
     pub const fn bitness(self) -> u32 {

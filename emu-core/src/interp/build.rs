@@ -62,8 +62,13 @@ impl Cpu {
             Some(block) if self.continues_as_decoded(linear, &block) => block,
             _ => self.build(linear, physical, variant)?,
         };
-        // SAFETY: the entry of a block that was just found or made.
-        self.check_limit(u64::from(unsafe { (*block.entry).len }))?;
+        // SAFETY: the entry of a block that was just found or made; behind a pause, which has no length, is the
+        // instruction that it is for.
+        let len = unsafe {
+            let first = &*block.entry;
+            if first.len == 0 && variant.is_observed() { (*block.entry.add(1)).len } else { first.len }
+        };
+        self.check_limit(len.into())?;
         if block.second_page.is_none() {
             let generation = self.mmu.generation();
             self.blocks.set_jump(JumpEntry {
@@ -171,18 +176,13 @@ impl Cpu {
         }
     }
 
-    /// How long `scratch` may grow. A pause may stand in it already.
-    fn block_limit(&self, mode: Mode) -> usize {
-        if mode.is_stepping() || mode.is_limited() { self.blocks.scratch.len() + 1 } else { MAX_INSNS }
-    }
-
     /// Decodes from `offset` to the end of the block into `scratch`.
     fn decode_page(&mut self, code: &[u8; WINDOW], linear: u64, mode: Mode) -> Result<End, Exception> {
         let offset = (linear & 0xFFF) as usize;
         let page = linear & !0xFFF;
         self.begin(linear, mode);
         if self.model.generation().is_16_bit() {
-            return Ok(self.decode_early(&code[..(4096 - offset).min(WINDOW)], offset, mode));
+            return Ok(self.decode_early(&code[..(4096 - offset).min(WINDOW)], linear, mode));
         }
         let mut decoder = Decoder::with_ip(
             mode.bitness(),
@@ -191,7 +191,7 @@ impl Cpu {
             self.model.decoder_options(),
         );
         let mut instruction = Instruction::default();
-        let limit = self.block_limit(mode);
+        let limit = self.longest(mode);
         while self.blocks.scratch.len() < limit {
             let at = offset + decoder.position();
             if at >= 4096 {
@@ -214,11 +214,15 @@ impl Cpu {
     }
 
     /// The same for the opcode map of an early processor.
-    fn decode_early(&mut self, code: &[u8], offset: usize, mode: Mode) -> End {
-        let limit = self.block_limit(mode);
+    fn decode_early(&mut self, code: &[u8], linear: u64, mode: Mode) -> End {
+        let (page, offset) = (linear & !0xFFF, (linear & 0xFFF) as usize);
+        let limit = self.longest(mode);
         let mut next = 0;
         while self.blocks.scratch.len() < limit && next < code.len() {
             let at = offset + next;
+            if next != 0 && mode.is_observed() && self.observe.wants(page | at as u64) {
+                return End::Before(at);
+            }
             match early::decode(self.model.generation(), &code[next..], at as u64) {
                 Early::Incomplete => return End::Before(at),
                 Early::Undefined => self.push_undefined(at, 1, Exception::UD),
@@ -259,7 +263,7 @@ impl Cpu {
         bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
         self.begin(linear, mode);
         let end = if self.model.generation().is_16_bit() {
-            self.decode_early(&bytes[..here + MAX_BYTES], offset, mode.stepping())
+            self.decode_early(&bytes[..here + MAX_BYTES], linear, mode.stepping())
         } else {
             let bytes = &bytes[..here + MAX_BYTES];
             let mut decoder =
@@ -293,6 +297,12 @@ impl Cpu {
             self.blocks.scratch.push(i);
             self.blocks.flag_uses.push(FlagUse::OPAQUE);
         }
+    }
+
+    /// How many entries a block that has been begun may have.
+    fn longest(&self, mode: Mode) -> usize {
+        let instructions = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
+        self.blocks.scratch.len() + instructions
     }
 
     /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.

@@ -10,10 +10,15 @@
 //! | permissions of physical pages | looked up when the TLB is filled | none after that |
 //! | a number of instructions | the last ones one by one | about 48 single steps |
 
-use super::build::MAX_INSNS;
+use super::{
+    blocks::JumpEntry,
+    build::{Found, MAX_INSNS},
+    handlers,
+};
 use crate::{
     arch::{Exception, Seg},
     cpu::{Cpu, ObservedAccess},
+    decode::Handler,
     microcode::interrupt::Held,
     mmu::Denied,
     state::Activity,
@@ -104,6 +109,19 @@ impl Cpu {
     /// Takes the access that was denied on the way of [`deliver_held`](Cpu::deliver_held), if one was.
     pub fn take_denied(&mut self) -> Option<Denied> {
         self.mmu.denied.take()
+    }
+
+    /// The block at RIP. After a pause it has just been found: then the cache of jumps knows it.
+    pub(super) fn look_up_resumed(&mut self) -> Result<Found, Exception> {
+        if self.observe.passing.is_some() {
+            let JumpEntry { rip, rip_base, entry, mode, generation } = *self.blocks.jump(self.rip);
+            let known = rip == self.rip && mode == self.mode.bits() && generation == self.mmu.generation();
+            // SAFETY: entries of the current generation lead to blocks of this arena.
+            if known && !std::ptr::fn_addr_eq(unsafe { (*entry).handler }, handlers::stale as Handler) {
+                return Ok(Found { entry, rip_base, second_page: None });
+            }
+        }
+        self.look_up()
     }
 
     /// What the last instruction read and wrote in observed ranges, in order, and its RIP. What an instruction

@@ -93,7 +93,7 @@ impl Cpu {
         // RF holds for one instruction. Without breakpoints it has nothing to hold back, and whatever that
         // instruction raises sets it again.
         self.eflags.remove(Flags::RF);
-        let code = match self.look_up() {
+        let code = match self.look_up_resumed() {
             Ok(found) => self.enter(&found, budget),
             Err(exception) => {
                 self.deliver(exception);

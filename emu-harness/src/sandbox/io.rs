@@ -189,6 +189,7 @@ impl CpuIo for Devices {
     fn time_stamp_counter(&self) -> u64 {
         1000 * self.clock.fetch_add(1, Ordering::Relaxed)
     }
+    // No line leads back to IGNNE#.
     fn set_ferr(&self, _: usize, _: bool) -> bool {
         false
     }

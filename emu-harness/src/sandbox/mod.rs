@@ -41,6 +41,11 @@ mod run;
 mod space;
 mod tables;
 
+/// The guide's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct Guide;
+
 pub use crate::corpus::Mode;
 pub use builder::{Builder, Paging};
 pub use context::Context;

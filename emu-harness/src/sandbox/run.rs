@@ -39,7 +39,8 @@ impl Sandbox<'_> {
             }
             let left = end.map_or(u64::MAX, |end| end.saturating_sub(completed + idle));
             if left == 0 {
-                return Exit::Limit;
+                let there = until.address == Some(self.cpu.code_address()) && begin.is_none();
+                return if there { Exit::Reached } else { Exit::Limit };
             }
             let seen = self.seen.take();
             let pause = self.cpu.run_observed(left, seen == Some(self.cpu.code_address()));
@@ -74,11 +75,13 @@ impl Sandbox<'_> {
     /// down executes again.
     pub fn run_from(&mut self, address: u64, until: Until) -> Exit {
         self.cpu.events.activity = Activity::Active;
+        self.seen = None;
         self.cpu.rip = address;
         self.run(until)
     }
 
-    /// Executes one instruction, or one iteration of a repeated string instruction.
+    /// Executes one instruction; a repeated string instruction to its end. An exception that the guest gets is
+    /// delivered on the way.
     pub fn step(&mut self) -> Exit {
         self.run(Until::instructions(1))
     }
@@ -132,24 +135,23 @@ impl Sandbox<'_> {
     /// Decides about an event: hooks first.
     fn decide(&mut self, held: Held) -> Option<Exit> {
         let event = self.event(&held);
-        if let Some(unmapped) = self.unmapped(&held, &event) {
-            if self.call_unmapped_hooks(&unmapped) == Resolution::Retry {
-                self.seen = Some(self.cpu.code_address());
-                // What was on its way when the page was missed.
-                return self.undelivered.take().and_then(|held| self.deliver(held));
-            }
-            if self.delivery == Delivery::ToCaller && self.call_event_hooks(&event) == Verdict::Pass {
-                return Some(Exit::Unmapped(unmapped));
-            }
+        let unmapped = self.unmapped(&held, &event);
+        if let Some(unmapped) = unmapped
+            && self.call_unmapped_hooks(&unmapped) == Resolution::Retry
+        {
+            self.seen = Some(self.cpu.code_address());
+            // What was on its way when the page was missed.
+            return self.undelivered.take().and_then(|held| self.deliver(held));
         }
         self.undelivered = None;
-        let by_default = match (event.kind, self.delivery) {
-            (EventKind::External, _) | (_, Delivery::ToGuest) => Verdict::Deliver,
-            (_, Delivery::ToCaller) => Verdict::Stop,
-        };
-        let verdict = match self.call_event_hooks(&event) {
-            Verdict::Pass => by_default,
-            verdict => verdict,
+        let verdict = match (self.call_event_hooks(&event), self.delivery) {
+            (Verdict::Pass, _) if event.kind == EventKind::External => Verdict::Deliver,
+            (Verdict::Pass, Delivery::ToGuest) => Verdict::Deliver,
+            (Verdict::Pass, Delivery::ToCaller) => match unmapped {
+                Some(unmapped) => return Some(Exit::Unmapped(unmapped)),
+                None => Verdict::Stop,
+            },
+            (verdict, _) => verdict,
         };
         match verdict {
             Verdict::Pass | Verdict::Deliver => self.deliver(held),
