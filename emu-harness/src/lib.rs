@@ -13,6 +13,8 @@ mod executor;
 pub mod free_running;
 pub mod interpreter;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod kvm;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 mod setup;
 
