@@ -9,12 +9,14 @@
 
 mod cpuid;
 pub mod feature;
+mod generation;
 mod host;
 mod models;
 mod spec;
 
 pub use cpuid::{CpuidContext, xsave_component, xsave_size};
 pub use feature::{Feature, FeatureSet};
+pub use generation::Generation;
 pub use models::{DEFAULT, MODELS, NamedModel};
 pub use spec::CpuModelError;
 
@@ -40,6 +42,7 @@ pub struct CpuModel {
     /// Bit n: forms that need iced's `CpuidFeature` number n decode.
     decodes: [u64; 3],
     cpus: u32,
+    generation: Generation,
 }
 
 impl CpuModel {
@@ -48,25 +51,30 @@ impl CpuModel {
         NamedModel::find(name).map(NamedModel::cpu)
     }
 
-    fn new(name: &'static str, features: FeatureSet) -> Self {
+    /// The processor of a generation before CPUID, as it was. No PC's firmware starts a guest on one.
+    pub fn early(generation: Generation) -> Self {
+        Self::new(generation.name(), generation, FeatureSet::default())
+    }
+
+    fn new(name: &'static str, generation: Generation, features: FeatureSet) -> Self {
         let mut decodes = [0; 3];
         let offered = features.iter().flat_map(|feature| feature.row().decodes).copied();
-        for feature in offered.chain(BASELINE) {
+        for feature in offered.chain(generation.decodes().iter().copied()) {
             decodes[feature as usize / 64] |= 1 << (feature as usize % 64);
         }
-        CpuModel { name, features, decodes, cpus: 1 }
+        CpuModel { name, features, decodes, cpus: 1, generation }
     }
 
     /// The same model, offering `feature` and what it needs as well.
     pub fn with(mut self, feature: Feature) -> Self {
         self.features.insert(feature);
-        Self::new(self.name, self.features).with_cpus(self.cpus)
+        Self::new(self.name, self.generation, self.features).with_cpus(self.cpus)
     }
 
     /// The same model without `feature` and what needs it.
     pub fn without(mut self, feature: Feature) -> Self {
         self.features.remove(feature);
-        Self::new(self.name, self.features).with_cpus(self.cpus)
+        Self::new(self.name, self.generation, self.features).with_cpus(self.cpus)
     }
 
     /// The same model in a machine of `cpus` vCPUs: CPUID tells the topology.
@@ -83,6 +91,11 @@ impl CpuModel {
     /// Name of the model (features added or removed do not show).
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Which processor of the line it is.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// What it offers.

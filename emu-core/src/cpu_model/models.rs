@@ -3,7 +3,7 @@
 //! `x86-64-v1` to `x86-64-v3` are the levels of the x86-64 psABI ("Micro-Architecture Levels"). Features that no
 //! level asks for (AES among them) are in `max` and `host` alone; `+name` adds them to any model.
 
-use super::{CpuModel, CpuModelError, FeatureSet, feature::Offer, host};
+use super::{CpuModel, CpuModelError, FeatureSet, Generation, feature::Offer, host};
 
 /// A model as the user finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl NamedModel {
             Choice::Level(offer) => FeatureSet::of(offer),
             Choice::Host => host::features(),
         };
-        CpuModel::new(self.name, features)
+        CpuModel::new(self.name, Generation::Current, features)
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::{
     arch::Exception,
     cpu::Mode,
-    cpu_model::CpuModel,
+    cpu_model::{CpuModel, Generation},
     semantics::{Attr, Emitter, NO_ROW, Table},
 };
 use iced_x86::{Code, Mnemonic};
@@ -16,6 +16,8 @@ pub struct CodeFacts {
     pub row: u16,
     /// The row's attributes.
     pub attr: Attr,
+    /// The row is only for certain generations: specialised handlers are made from another's text.
+    pub general: bool,
     known: bool,
 }
 
@@ -27,7 +29,7 @@ pub struct Checks {
 impl Checks {
     /// Nothing found out yet.
     pub fn new() -> Self {
-        let unknown = CodeFacts { row: NO_ROW, attr: Attr::empty(), known: false };
+        let unknown = CodeFacts { row: NO_ROW, attr: Attr::empty(), general: false, known: false };
         Checks { facts: vec![unknown; Code::values().len()] }
     }
 
@@ -35,9 +37,12 @@ impl Checks {
     pub fn facts<E: Emitter>(&mut self, code: Code, table: &Table<E>, model: &CpuModel) -> CodeFacts {
         let facts = &mut self.facts[code as usize];
         if !facts.known {
-            let row = if model.allows(code) || is_hint(code.mnemonic()) { table.find(code) } else { None };
+            let generation = model.generation();
+            let only = table.find_only(code, generation);
+            let hint = generation == Generation::Current && is_hint(code.mnemonic());
+            let row = only.or_else(|| if model.allows(code) || hint { table.find(code) } else { None });
             let attr = row.map_or(Attr::empty(), |row| table.row(row).attr);
-            *facts = CodeFacts { row: row.unwrap_or(NO_ROW), attr, known: true };
+            *facts = CodeFacts { row: row.unwrap_or(NO_ROW), attr, general: only.is_some(), known: true };
         }
         *facts
     }

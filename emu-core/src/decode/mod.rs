@@ -2,6 +2,7 @@
 //! execution, `block` makes rows of instructions.
 
 mod checks;
+pub mod early;
 mod insn;
 mod lower;
 

@@ -9,14 +9,19 @@ use super::{
 use crate::{
     arch::{Exception, Seg},
     cpu::{Cpu, Mode, slot},
-    decode::{Insn, Kind, flag, lower},
+    cpu_model::Generation,
+    decode::{
+        Insn, Kind,
+        early::{self, Early},
+        flag, lower,
+    },
     memory::CodeMap,
     semantics::{Attr, NO_ROW, Run},
 };
 use iced_x86::{Code, Decoder, DecoderError, Instruction, Mnemonic};
 
 /// Longest block, in instructions.
-const MAX_INSNS: usize = 48;
+pub(super) const MAX_INSNS: usize = 48;
 /// Longest instruction, in bytes.
 const MAX_BYTES: usize = 15;
 /// Longest block, in bytes.
@@ -52,9 +57,10 @@ impl Cpu {
         let linear = self.fetch_address()?;
         let physical = self.mmu.translate_fetch(linear)?;
         let rip_base = self.rip.wrapping_sub(physical & 0xFFF);
-        let block = match self.blocks.find(key(physical, mode)) {
+        let variant = self.observe.mode_at(linear, mode);
+        let block = match self.blocks.find(key(physical, variant)) {
             Some(block) if self.continues_as_decoded(linear, &block) => block,
-            _ => self.build(linear, physical, mode)?,
+            _ => self.build(linear, physical, variant)?,
         };
         // SAFETY: the entry of a block that was just found or made.
         self.check_limit(u64::from(unsafe { (*block.entry).len }))?;
@@ -77,7 +83,11 @@ impl Cpu {
             return if self.is_canonical(self.rip) { Ok(self.rip) } else { Err(Exception::GP0) };
         }
         if self.rip > u64::from(self.seg(Seg::Cs).limit) {
-            return Err(Exception::GP0);
+            if self.model.generation() != Generation::I8086 {
+                return Err(Exception::GP0);
+            }
+            // There is no limit: IP has 16 bits.
+            self.rip &= 0xFFFF;
         }
         Ok(self.seg(Seg::Cs).base.wrapping_add(self.rip) & 0xFFFF_FFFF)
     }
@@ -85,7 +95,7 @@ impl Cpu {
     /// Whether the `len` bytes at RIP are within the limit of CS.
     fn check_limit(&self, len: u64) -> Result<(), Exception> {
         let inside = self.mode.is_64bit() || self.rip + len <= u64::from(self.seg(Seg::Cs).limit) + 1;
-        if inside { Ok(()) } else { Err(Exception::GP0) }
+        if inside || self.model.generation() == Generation::I8086 { Ok(()) } else { Err(Exception::GP0) }
     }
 
     /// Whether a block that is one instruction across two pages still continues in the same page.
@@ -109,14 +119,14 @@ impl Cpu {
         loop {
             let mut code = [0; WINDOW];
             self.read_code(page, offset, &mut code);
-            let end = self.decode_page(&code, offset, mode)?;
+            let end = self.decode_page(&code, linear, mode)?;
             let next = match end {
                 End::Before(next) => next,
                 End::Last => {
                     self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len))
                 }
             };
-            if self.blocks.scratch.is_empty() {
+            if self.blocks.scratch.iter().all(|i| i.len == 0) {
                 return self.build_across(linear, physical, &code, mode);
             }
             let len = next.max(offset + 1) - offset;
@@ -161,10 +171,19 @@ impl Cpu {
         }
     }
 
+    /// How long `scratch` may grow. A pause may stand in it already.
+    fn block_limit(&self, mode: Mode) -> usize {
+        if mode.is_stepping() || mode.is_limited() { self.blocks.scratch.len() + 1 } else { MAX_INSNS }
+    }
+
     /// Decodes from `offset` to the end of the block into `scratch`.
-    fn decode_page(&mut self, code: &[u8; WINDOW], offset: usize, mode: Mode) -> Result<End, Exception> {
-        self.blocks.scratch.clear();
-        self.blocks.flag_uses.clear();
+    fn decode_page(&mut self, code: &[u8; WINDOW], linear: u64, mode: Mode) -> Result<End, Exception> {
+        let offset = (linear & 0xFFF) as usize;
+        let page = linear & !0xFFF;
+        self.begin(linear, mode);
+        if self.model.generation().is_16_bit() {
+            return Ok(self.decode_early(&code[..(4096 - offset).min(WINDOW)], offset, mode));
+        }
         let mut decoder = Decoder::with_ip(
             mode.bitness(),
             &code[..(4096 - offset).min(WINDOW)],
@@ -172,11 +191,15 @@ impl Cpu {
             self.model.decoder_options(),
         );
         let mut instruction = Instruction::default();
-        let limit = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
+        let limit = self.block_limit(mode);
         while self.blocks.scratch.len() < limit {
             let at = offset + decoder.position();
             if at >= 4096 {
                 return Ok(End::Before(4096));
+            }
+            if at != offset && mode.is_observed() && self.observe.wants(page | at as u64) {
+                // It begins a block of its own.
+                return Ok(End::Before(at));
             }
             decoder.decode_out(&mut instruction);
             if decoder.last_error() == DecoderError::NoMoreBytes {
@@ -188,6 +211,28 @@ impl Cpu {
             }
         }
         Ok(End::Before(offset + decoder.position()))
+    }
+
+    /// The same for the opcode map of an early processor.
+    fn decode_early(&mut self, code: &[u8], offset: usize, mode: Mode) -> End {
+        let limit = self.block_limit(mode);
+        let mut next = 0;
+        while self.blocks.scratch.len() < limit && next < code.len() {
+            let at = offset + next;
+            match early::decode(self.model.generation(), &code[next..], at as u64) {
+                Early::Incomplete => return End::Before(at),
+                Early::Undefined => self.push_undefined(at, 1, Exception::UD),
+                Early::TooLong => self.push_undefined(at, 1, Exception::GP0),
+                Early::Instruction(instruction) => {
+                    next += instruction.len();
+                    if !self.push(&instruction, &[], at, mode) {
+                        continue;
+                    }
+                }
+            }
+            return End::Last;
+        }
+        End::Before(offset + next)
     }
 
     /// One instruction that begins in one page and ends in the next (or is too long).
@@ -212,17 +257,22 @@ impl Cpu {
         let mut more = [0; WINDOW];
         self.read_code(second & !0xFFF, 0, &mut more);
         bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
-        let mut decoder = Decoder::with_ip(
-            mode.bitness(),
-            &bytes[..here + MAX_BYTES],
-            offset as u64,
-            self.model.decoder_options(),
-        );
-        let instruction = decoder.decode();
-        self.blocks.scratch.clear();
-        self.blocks.flag_uses.clear();
-        if !self.push(&instruction, &bytes, offset, mode) {
-            self.fall_through(offset + instruction.len());
+        self.begin(linear, mode);
+        let end = if self.model.generation().is_16_bit() {
+            self.decode_early(&bytes[..here + MAX_BYTES], offset, mode.stepping())
+        } else {
+            let bytes = &bytes[..here + MAX_BYTES];
+            let mut decoder =
+                Decoder::with_ip(mode.bitness(), bytes, offset as u64, self.model.decoder_options());
+            let instruction = decoder.decode();
+            if self.push(&instruction, bytes, offset, mode) {
+                End::Last
+            } else {
+                End::Before(offset + instruction.len())
+            }
+        };
+        if let End::Before(next) = end {
+            self.fall_through(next);
         }
         let insns = std::mem::take(&mut self.blocks.scratch);
         let pages = [
@@ -234,39 +284,54 @@ impl Cpu {
         Ok(block)
     }
 
+    /// Begins the block at `linear`: with a pause, if its first instruction is observed.
+    fn begin(&mut self, linear: u64, mode: Mode) {
+        self.blocks.scratch.clear();
+        self.blocks.flag_uses.clear();
+        if mode.is_observed() && self.observe.wants(linear) {
+            let i = Insn { off: (linear & 0xFFF) as u16, ..Insn::blank(handlers::pause) };
+            self.blocks.scratch.push(i);
+            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+        }
+    }
+
     /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.
     fn push(&mut self, instruction: &Instruction, bytes: &[u8], at: usize, mode: Mode) -> bool {
         let template = Insn::blank(handlers::undefined);
         if instruction.is_invalid() {
-            let exception = if prefixes(bytes) >= MAX_BYTES { 2 } else { 0 };
-            let i = Insn { off: at as u16, len: 1, imm: exception, ..template };
-            self.blocks.scratch.push(i);
-            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+            let too_long = prefixes(bytes) >= MAX_BYTES;
+            self.push_undefined(at, 1, if too_long { Exception::GP0 } else { Exception::UD });
             return true;
         }
         let facts = self.blocks.checks.facts(instruction.code(), &TABLE, &self.model);
         let fault =
             if facts.row == NO_ROW { Some(Exception::UD) } else { crate::decode::fault_of(facts.attr, mode) };
         if let Some(exception) = fault {
-            let imm = match exception {
-                Exception::UD => 0,
-                Exception::NM => 1,
-                _ => 2,
-            };
-            let i = Insn { off: at as u16, len: instruction.len() as u8, imm, ..template };
-            self.blocks.scratch.push(i);
-            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+            self.push_undefined(at, instruction.len() as u8, exception);
             return true;
         }
         let mut i = lower(instruction, facts.attr, mode, &template);
         i.row = facts.row;
-        i.handler = specialise::handler(instruction, &i, mode)
+        let special = if facts.general { None } else { specialise::handler(instruction, &i, mode) };
+        i.handler = special
             .or_else(|| vector::handler(instruction, &i, mode))
             .unwrap_or_else(|| general_handler(facts.attr, facts.row));
         self.blocks.scratch.push(i);
-        let silent = || specialise::silent_handler(instruction, &i, mode);
+        let silent = || if facts.general { None } else { specialise::silent_handler(instruction, &i, mode) };
         self.blocks.flag_uses.push(FlagUse::of(instruction, &i, facts.attr, silent));
         facts.attr.intersects(Attr::ENDS_BLOCK | Attr::BRANCH | Attr::INDIRECT)
+    }
+
+    /// An instruction of `len` bytes that only raises `exception`: #UD, #NM or #GP(0).
+    fn push_undefined(&mut self, at: usize, len: u8, exception: Exception) {
+        let imm = match exception {
+            Exception::UD => 0,
+            Exception::NM => 1,
+            _ => 2,
+        };
+        let i = Insn { off: at as u16, len, imm, ..Insn::blank(handlers::undefined) };
+        self.blocks.scratch.push(i);
+        self.blocks.flag_uses.push(FlagUse::OPAQUE);
     }
 
     /// Ends a block that just stops with a jump to the offset `next` in the page.

@@ -41,6 +41,10 @@ pub trait Path {
         w: Width,
         displacement: u64,
     ) -> Result<u64, Self::Fault>;
+    /// The operand of an update that has no address of its own because of `fault`: see [`Cpu::read_around`].
+    fn read_around(_: &mut Cpu, _: &Insn, _: Width, fault: Self::Fault) -> Result<u64, Self::Fault> {
+        Err(fault)
+    }
     /// Host address for an update of `w` at `linear`; `None`: not RAM within one page.
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Self::Fault>;
     /// See [`Memory::load_lanes`].
@@ -370,7 +374,10 @@ impl Path for ExactPath {
     }
     #[inline]
     fn load_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width) -> Result<u64, Exception> {
-        let linear = cpu.linear(seg, offset, w.bytes(), false)?;
+        let linear = match cpu.linear(seg, offset, w.bytes(), false) {
+            Ok(linear) => linear,
+            Err(fault) => return cpu.read_around(seg, offset, w, fault),
+        };
         if let Some(host) = direct_read(cpu, linear, w.bytes()).filter(|_| !cpu.mode.checks_alignment()) {
             // SAFETY: a TLB hit: the access lies in one page of RAM.
             return Ok(unsafe { host_load(host, w) });
@@ -379,7 +386,10 @@ impl Path for ExactPath {
     }
     #[inline]
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Exception> {
-        let linear = cpu.linear(seg, offset, w.bytes(), true)?;
+        let linear = match cpu.linear(seg, offset, w.bytes(), true) {
+            Ok(linear) => linear,
+            Err(fault) => return cpu.write_around(seg, offset, w, value, fault),
+        };
         if let Some(host) = direct_write(cpu, linear, w.bytes()).filter(|_| !cpu.mode.checks_alignment()) {
             // SAFETY: a TLB hit for writing.
             unsafe { host_store(host, w, value) };
@@ -397,6 +407,10 @@ impl Path for ExactPath {
     ) -> Result<u64, Exception> {
         let offset = cpu.effective_address(i).wrapping_add(displacement) & i.asize.mask();
         cpu.linear(i.segment(), offset, w.bytes(), true)
+    }
+    fn read_around(cpu: &mut Cpu, i: &Insn, w: Width, fault: Exception) -> Result<u64, Exception> {
+        let offset = cpu.effective_address(i);
+        cpu.read_around(i.segment(), offset, w, fault)
     }
     #[inline]
     fn update_host(cpu: &mut Cpu, linear: u64, w: Width) -> Result<Option<*mut u8>, Exception> {
@@ -708,8 +722,14 @@ impl<P: Path> Memory for Interp<P> {
         w: Width,
         change: impl Fn(&mut Self, u64) -> u64,
     ) -> Result<(u64, u64), P::Fault> {
-        let linear = P::update_address(self.cpu, i, form, w, 0)?;
-        self.update_linear(i, linear, w, change)
+        let fault = match P::update_address(self.cpu, i, form, w, 0) {
+            Ok(linear) => return self.update_linear(i, linear, w, change),
+            Err(fault) => fault,
+        };
+        let old = P::read_around(self.cpu, i, w, fault)?;
+        let new = change(self, old);
+        P::store(self.cpu, i, form, w, 0, new)?;
+        Ok((old, new))
     }
     #[inline(always)]
     fn update_at(

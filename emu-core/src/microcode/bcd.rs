@@ -1,10 +1,13 @@
 //! Decimal adjustments: AAA AAS AAD AAM DAA DAS. SDM vol. 1, 7.3.2.5 and vol. 2.
 //!
+//! The 8086's differ, as recorded from one (SingleStepTests 8086).
+//!
 //! Flags: those the manual leaves undefined follow the result as processors do (SF, ZF, PF from AL; OF clear).
 
 use crate::{
     arch::{Exception, Flags, Width},
     cpu::{Cpu, slot},
+    cpu_model::Generation,
     decode::Insn,
     semantics::{Emitter, Row, microcode},
 };
@@ -83,7 +86,7 @@ fn das(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     Ok(())
 }
 
-fn aam(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
+pub fn aam(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     let (al, _) = accumulator(cpu);
     let base = i.imm as u8;
     let quotient = al.checked_div(base).ok_or(Exception::DE)?;
@@ -101,8 +104,38 @@ fn aad(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     Ok(())
 }
 
+/// AAA and AAS of the 8086 (recorded): nothing is carried from AL to AH.
+fn adjust_unpacked_8086<const SUBTRACT: bool>(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
+    let (al, ah) = accumulator(cpu);
+    let adjust = al & 0xF > 9 || cpu.flags.flags().contains(Flags::AF);
+    let (al, ah) = match (adjust, SUBTRACT) {
+        (false, _) => (al, ah),
+        (true, false) => (al.wrapping_add(6), ah.wrapping_add(1)),
+        (true, true) => (al.wrapping_sub(6), ah.wrapping_sub(1)),
+    };
+    set_accumulator(cpu, al & 0xF, ah);
+    set_flags(cpu, al & 0xF, adjust, adjust);
+    Ok(())
+}
+
+/// DAA and DAS of the 8086 (recorded): AL is compared with 9F instead of 99 if AF is set, and a borrow of DAS's
+/// first step is lost.
+fn adjust_packed_8086<const SUBTRACT: bool>(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
+    let (old, ah) = accumulator(cpu);
+    let flags = cpu.flags.flags();
+    let af = flags.contains(Flags::AF);
+    let low = old & 0xF > 9 || af;
+    let high = old > if af { 0x9F } else { 0x99 } || flags.contains(Flags::CF);
+    let adjustment = if low { 6 } else { 0 } + if high { 0x60 } else { 0 };
+    let al = if SUBTRACT { old.wrapping_sub(adjustment) } else { old.wrapping_add(adjustment) };
+    set_accumulator(cpu, al, ah);
+    set_flags(cpu, al, low, high);
+    Ok(())
+}
+
 /// Rows of this family.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
+    use Generation::I8086;
     vec![
         microcode(Mnemonic::Aaa, aaa),
         microcode(Mnemonic::Aas, aas),
@@ -110,6 +143,10 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
         microcode(Mnemonic::Das, das),
         microcode(Mnemonic::Aam, aam),
         microcode(Mnemonic::Aad, aad),
+        microcode(Mnemonic::Aaa, adjust_unpacked_8086::<false>).only(I8086, I8086),
+        microcode(Mnemonic::Aas, adjust_unpacked_8086::<true>).only(I8086, I8086),
+        microcode(Mnemonic::Daa, adjust_packed_8086::<false>).only(I8086, I8086),
+        microcode(Mnemonic::Das, adjust_packed_8086::<true>).only(I8086, I8086),
     ]
 }
 

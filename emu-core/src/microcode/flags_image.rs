@@ -5,6 +5,7 @@ use super::{stack::Stack, vm86};
 use crate::{
     arch::{Cr4, Exception, Flags, Width},
     cpu::Cpu,
+    cpu_model::Generation,
     semantics::{Attr, Emitter, Row, microcode_form},
 };
 use iced_x86::Code;
@@ -17,13 +18,27 @@ const COMMON32: Flags = COMMON16.union(Flags::AC).union(Flags::ID);
 /// The bits that code at the current level may load from an image `w` wide, by its CPL and IOPL.
 pub fn loadable(cpu: &Cpu, w: Width) -> Flags {
     let mut mask = if w == Width::W16 { COMMON16 } else { COMMON32 };
-    if cpu.cpl == 0 {
+    if cpu.model.generation().is_16_bit() && !cpu.mode.is_protected() {
+        mask.remove(Flags::NT);
+    } else if cpu.cpl == 0 {
         mask |= Flags::IOPL;
     }
     if cpu.cpl <= vm86::iopl(cpu) {
         mask |= Flags::IF;
     }
     mask
+}
+
+/// The low half of `flags` as it is pushed. Bits 12 to 15 are ones on the 8086, and zeros on the 80286 in real
+/// mode (80286 Programmer's Reference, 4.4).
+pub fn pushed(cpu: &Cpu, flags: Flags) -> u64 {
+    const UPPER: u64 = 0xF000;
+    let image = u64::from(flags.bits());
+    match cpu.model.generation() {
+        Generation::I8086 => image | UPPER,
+        Generation::I80186 | Generation::I80286 if !cpu.mode.is_protected() => image & !UPPER,
+        _ => image,
+    }
 }
 
 /// Replaces the bits of RFLAGS in `mask` by those of `image`.
@@ -49,7 +64,8 @@ fn push_flags(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
         cpu.rflags() & !(Flags::VM | Flags::RF)
     };
     let mut stack = Stack::current(cpu);
-    stack.push(cpu, w, image.bits().into())?;
+    let image = pushed(cpu, image);
+    stack.push(cpu, w, image)?;
     stack.commit(cpu);
     Ok(())
 }

@@ -3,7 +3,7 @@
 //!
 //! A routine for an instruction has the type [`Helper`](crate::semantics::Helper). When it runs, `cpu.rip` is
 //! the RIP of the *next* instruction, and it may set another. If it returns an exception it must have changed
-//! nothing else; the caller restores RIP to the instruction's own.
+//! nothing else (gathers excepted, see `vector`); the caller restores RIP to the instruction's own.
 
 pub mod activity;
 mod bcd;
@@ -14,6 +14,7 @@ pub mod debug;
 mod descriptor;
 mod descriptor_checks;
 mod descriptor_tables;
+mod early;
 mod exchange_pair;
 mod far_transfer;
 mod flags_image;
@@ -39,9 +40,10 @@ mod task_switch;
 #[cfg(test)]
 mod test_cpu;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tsc;
 mod tss;
+mod vector;
 mod vm86;
 pub mod x87;
 mod xsave;
@@ -59,6 +61,7 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     rows.extend(debug::rows());
     rows.extend(descriptor_checks::rows());
     rows.extend(descriptor_tables::rows());
+    rows.extend(early::rows());
     rows.extend(exchange_pair::rows());
     rows.extend(far_transfer::rows());
     rows.extend(flags_image::rows());
@@ -76,6 +79,7 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     rows.extend(string::rows());
     rows.extend(syscall::rows());
     rows.extend(tsc::rows());
+    rows.extend(vector::rows());
     rows.extend(x87::rows());
     rows.extend(xsave::rows());
     rows

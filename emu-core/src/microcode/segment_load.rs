@@ -12,6 +12,7 @@ use super::{
 use crate::{
     arch::{Exception, Seg, Segment, Width, attr, vector},
     cpu::{Cpu, slot},
+    cpu_model::Generation,
     decode::{Insn, Kind},
     semantics::{Attr, Emitter, Row, microcode_form},
 };
@@ -124,7 +125,7 @@ fn register(i: &Insn, operand: usize) -> Seg {
 
 fn mov_to(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     let seg = register(i, 0);
-    if seg == Seg::Cs {
+    if seg == Seg::Cs && cpu.model.generation() != Generation::I8086 {
         return Err(Exception::UD);
     }
     let selector = match i.kind[1] {

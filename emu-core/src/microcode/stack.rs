@@ -66,8 +66,11 @@ impl Stack {
     pub fn push_in(&mut self, cpu: &mut Cpu, w: Width, written: Width, value: u64) -> Result<(), Exception> {
         let mut next = *self;
         next.skip(w.bytes().wrapping_neg());
-        let linear = next.linear(cpu, next.rsp & next.mask, written.bytes(), true)?;
-        cpu.write_linear(linear, written, value, self.privilege)?;
+        let offset = next.rsp & next.mask;
+        match next.linear(cpu, offset, written.bytes(), true) {
+            Ok(linear) => cpu.write_linear(linear, written, value, self.privilege)?,
+            Err(fault) => cpu.write_around(Seg::Ss, offset, written, value, fault)?,
+        }
         *self = next;
         Ok(())
     }
@@ -81,8 +84,11 @@ impl Stack {
 
     /// Reads `w`, `offset` bytes above the top.
     pub fn peek(&self, cpu: &mut Cpu, w: Width, offset: u64) -> Result<u64, Exception> {
-        let linear = self.linear(cpu, self.rsp.wrapping_add(offset) & self.mask, w.bytes(), false)?;
-        cpu.read_linear(linear, w, self.privilege)
+        let offset = self.rsp.wrapping_add(offset) & self.mask;
+        match self.linear(cpu, offset, w.bytes(), false) {
+            Ok(linear) => cpu.read_linear(linear, w, self.privilege),
+            Err(fault) => cpu.read_around(Seg::Ss, offset, w, fault),
+        }
     }
 
     /// RSP becomes the pointer.

@@ -7,6 +7,7 @@
 use crate::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Cpu, slot},
+    cpu_model::Generation,
     decode::{Insn, flag},
     microcode::port::{check_io_permission, read_port, write_port},
     mmu::{Access, Privilege},
@@ -59,10 +60,49 @@ fn advance(cpu: &mut Cpu, i: &Insn, operation: &Operation, iterations: u64) {
     }
 }
 
+fn iterate(cpu: &mut Cpu, i: &Insn, operation: &Operation) -> Result<(), Exception> {
+    let result = (operation.iterate)(cpu, i, operation.width);
+    if result.is_err() && cpu.model.generation() == Generation::I80286 && !cpu.mode.is_protected() {
+        leave_off(cpu, i, operation);
+    }
+    result
+}
+
+/// What an 80286 has counted and moved when an element at the end of a segment faults: its count first, then
+/// each pointer by its access, CMPS its destination's before its source's. A store that faults is counted
+/// twice, the first access of CMPS not at all (recorded in real mode: SingleStepTests 80286).
+#[cold]
+fn leave_off(cpu: &mut Cpu, i: &Insn, operation: &Operation) {
+    let bytes = operation.width.bytes();
+    let outside = |offset: u64| offset + bytes > 0x1_0000;
+    let compares = operation.until == Until::ZeroFlag;
+    let reads_destination_first = compares && operation.uses_source;
+    let at_source = operation.uses_source && outside(source(cpu, i));
+    let at_destination = operation.uses_destination && outside(destination(cpu, i));
+    if !at_source && !at_destination {
+        return;
+    }
+    let (source_moved, destination_moved) = match reads_destination_first {
+        true => (!at_destination, true),
+        false => (operation.uses_source, operation.uses_destination && !at_source),
+    };
+    let moved = Operation { uses_source: source_moved, uses_destination: destination_moved, ..*operation };
+    advance(cpu, i, &moved, 1);
+    let counted = match (compares, destination_moved && at_destination) {
+        (false, true) => 2,
+        (true, true) if reads_destination_first => 0,
+        _ => 1,
+    };
+    if i.has(flag::REP | flag::REPNE) {
+        let count = cpu.gpr(i.asize, slot::RCX);
+        cpu.set_gpr(i.asize, slot::RCX, count.wrapping_sub(counted));
+    }
+}
+
 /// Runs `operation` once, or under a repeat prefix until it ends.
 fn drive(cpu: &mut Cpu, i: &Insn, operation: &Operation) -> Result<(), Exception> {
     if !i.has(flag::REP | flag::REPNE) {
-        (operation.iterate)(cpu, i, operation.width)?;
+        iterate(cpu, i, operation)?;
         advance(cpu, i, operation, 1);
         return Ok(());
     }
@@ -76,7 +116,7 @@ fn drive(cpu: &mut Cpu, i: &Insn, operation: &Operation) -> Result<(), Exception
             _ => 0,
         };
         let done = if done == 0 {
-            (operation.iterate)(cpu, i, operation.width)?;
+            iterate(cpu, i, operation)?;
             1
         } else {
             done
@@ -162,10 +202,13 @@ fn stretch(
     access: Access,
 ) -> Result<Option<(*mut u8, u64, u64)>, Exception> {
     let flat = cpu.mode.is_flat(seg as usize) && asize >= Width::W32;
-    if !flat || !cpu.mmu.watch.is_empty() || cpu.mode.checks_alignment() {
+    if !flat || cpu.mode.checks_alignment() {
         return Ok(None);
     }
     let linear = cpu.linear(seg, offset, w.bytes(), access == Access::Write)?;
+    if cpu.mmu.watches_page(linear) {
+        return Ok(None);
+    }
     let in_page = linear & 0xFFF;
     if in_page + w.bytes() > 0x1000 {
         return Ok(None);

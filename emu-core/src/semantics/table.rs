@@ -9,7 +9,7 @@
 //! Families list their rows in a function `rows`, generic over the emitter, beside their semantics.
 
 use super::emitter::{Emitter, Helper, Step};
-use crate::decode::Insn;
+use crate::{cpu_model::Generation, decode::Insn};
 use bitflags::bitflags;
 use iced_x86::{Code, Mnemonic};
 
@@ -79,9 +79,18 @@ pub struct Row<E: Emitter> {
     pub run: Run<E>,
     /// What is checked and known.
     pub attr: Attr,
+    /// The generations that it is for, if not for all. There it wins over the row for all, and what it names
+    /// decodes whatever CPUID says.
+    pub only: Option<(Generation, Generation)>,
 }
 
 impl<E: Emitter> Row<E> {
+    /// Only for the generations from `first` to `last`.
+    pub fn only(mut self, first: Generation, last: Generation) -> Self {
+        self.only = Some((first, last));
+        self
+    }
+
     /// Adds attributes.
     pub fn with(mut self, attr: Attr) -> Self {
         self.attr |= attr;
@@ -91,22 +100,22 @@ impl<E: Emitter> Row<E> {
 
 /// A row for all forms of `mnemonic` that have none of their own.
 pub fn row<E: Emitter>(mnemonic: Mnemonic, run: fn(&mut E, &Insn) -> Step<E>) -> Row<E> {
-    Row { key: Key::Mnemonic(mnemonic), run: Run::Emit(run), attr: Attr::empty() }
+    Row { key: Key::Mnemonic(mnemonic), run: Run::Emit(run), attr: Attr::empty(), only: None }
 }
 
 /// A row for one form.
 pub fn form<E: Emitter>(code: Code, run: fn(&mut E, &Insn) -> Step<E>) -> Row<E> {
-    Row { key: Key::Code(code), run: Run::Emit(run), attr: Attr::empty() }
+    Row { key: Key::Code(code), run: Run::Emit(run), attr: Attr::empty(), only: None }
 }
 
 /// A row whose forms run in microcode.
 pub fn microcode<E: Emitter>(mnemonic: Mnemonic, run: Helper) -> Row<E> {
-    Row { key: Key::Mnemonic(mnemonic), run: Run::Microcode(run), attr: Attr::MICROCODE }
+    Row { key: Key::Mnemonic(mnemonic), run: Run::Microcode(run), attr: Attr::MICROCODE, only: None }
 }
 
 /// A row for one form that runs in microcode.
 pub fn microcode_form<E: Emitter>(code: Code, run: Helper) -> Row<E> {
-    Row { key: Key::Code(code), run: Run::Microcode(run), attr: Attr::MICROCODE }
+    Row { key: Key::Code(code), run: Run::Microcode(run), attr: Attr::MICROCODE, only: None }
 }
 
 /// Number of a row that does not exist.
@@ -126,7 +135,7 @@ impl<E: Emitter> Table<E> {
         rows.extend(crate::microcode::rows::<E>());
         let mut by_mnemonic = vec![NO_ROW; Mnemonic::values().len()];
         for (number, row) in rows.iter().enumerate() {
-            if let Key::Mnemonic(mnemonic) = row.key {
+            if let (Key::Mnemonic(mnemonic), None) = (row.key, row.only) {
                 debug_assert_eq!(by_mnemonic[mnemonic as usize], NO_ROW, "two rows for {mnemonic:?}");
                 by_mnemonic[mnemonic as usize] = number as u16;
             }
@@ -134,7 +143,12 @@ impl<E: Emitter> Table<E> {
         let mut by_code: Vec<u16> =
             Code::values().map(|code| by_mnemonic[code.mnemonic() as usize]).collect();
         for (number, row) in rows.iter().enumerate() {
-            if let Key::Code(code) = row.key {
+            if let (Key::Code(code), None) = (row.key, row.only) {
+                debug_assert!(
+                    rows.get(usize::from(by_code[code as usize]))
+                        .is_none_or(|row| row.key != Key::Code(code)),
+                    "two rows for {code:?}"
+                );
                 by_code[code as usize] = number as u16;
             }
         }
@@ -145,6 +159,19 @@ impl<E: Emitter> Table<E> {
     pub fn find(&self, code: Code) -> Option<u16> {
         let number = self.by_code[code as usize];
         (number != NO_ROW).then_some(number)
+    }
+
+    /// Number of the row for `code` that is only for certain generations, `generation` among them. Costs a
+    /// search; the decoder asks once per form.
+    pub fn find_only(&self, code: Code, generation: Generation) -> Option<u16> {
+        let found = self.rows.iter().position(|row| {
+            let here = row.only.is_some_and(|(first, last)| (first..=last).contains(&generation));
+            here && match row.key {
+                Key::Code(key) => key == code,
+                Key::Mnemonic(mnemonic) => mnemonic == code.mnemonic(),
+            }
+        });
+        found.map(|number| number as u16)
     }
 
     /// Row by number.

@@ -9,10 +9,12 @@ use clap_complete::Shell;
 use std::{io, path::PathBuf, process::ExitCode};
 
 mod check;
+mod cpu;
 mod demo;
 mod run;
 mod usage;
 
+use cpu::CpuCommand;
 use demo::DemoOptions;
 use run::RunOptions;
 
@@ -29,6 +31,7 @@ Examples:
   emu run                                  the guest that is built in
   emu demo                                 Debian's Linux, fetched by apt
   emu run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0
+  emu cpu list                             the processors that --cpu can name
 ";
 
 /// A full-system x86 emulator.
@@ -46,6 +49,9 @@ enum Command {
     Run(Box<RunOptions>),
     /// Boot Debian's Linux to a shell; apt fetches it, without root
     Demo(DemoOptions),
+    /// List the processor models, or show one
+    #[command(subcommand, arg_required_else_help = true)]
+    Cpu(CpuCommand),
     /// Print the completions of a shell, for its start-up file
     Completions {
         /// The shell
@@ -68,6 +74,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(options) => signals::handle().map_err(host).and_then(|()| options.run().map(Some)),
         Command::Demo(options) => signals::handle().map_err(host).and_then(|()| options.run()),
+        Command::Cpu(command) => command.run().map(|()| None),
         Command::Completions { shell } => print_completions(shell).map(|()| None),
         Command::Man { directory } => write_manual(directory).map(|()| None),
     };

@@ -1,24 +1,39 @@
 //! Delivery through the interrupt vector table of real mode. SDM vol. 3, 20.1.4.
 
-use super::Event;
+use super::{Event, Source};
 use crate::{
     arch::{Exception, Flags, Seg, Width, vector},
     cpu::Cpu,
-    microcode::{descriptor::system_linear, far_transfer::Target, stack::Stack},
+    cpu_model::Generation,
+    microcode::{descriptor::system_linear, far_transfer::Target, flags_image::pushed, stack::Stack},
     mmu::Privilege,
 };
 
 /// Pushes FLAGS, CS and IP and goes where the table says. No error code.
 pub(super) fn deliver(cpu: &mut Cpu, event: &Event) -> Result<(), Exception> {
     let idtr = cpu.segments.idtr;
-    let offset = u64::from(event.vector) * 4;
+    // To a 16-bit processor the stack segment is no other than the rest (recorded: SingleStepTests 80286).
+    let stack_fault = event.vector == vector::SS && matches!(event.source, Source::Exception { .. });
+    let vector = if stack_fault && cpu.model.generation().is_16_bit() { vector::GP } else { event.vector };
+    let offset = u64::from(vector) * 4;
     if offset + 3 > u64::from(idtr.limit) {
         return Err(Exception::Code(vector::GP, event.idt_code()));
     }
     let entry = system_linear(cpu, idtr.base, offset);
-    let entry = cpu.read_linear(entry, Width::W32, Privilege::System)?;
+    let mut stack = Stack::current(cpu);
     let flags = event.saved_flags(cpu);
-    enter(cpu, (entry >> 16) as u16, entry & 0xFFFF, flags)?;
+    // The 80286 pushes before it looks where to go, which shows if the stack lies on the table.
+    let pushes_first = cpu.model.generation() == Generation::I80286;
+    if pushes_first {
+        push_frame(cpu, &mut stack, flags)?;
+    }
+    let entry = cpu.read_linear(entry, Width::W32, Privilege::System)?;
+    let target = Target::real_or_vm86(cpu, (entry >> 16) as u16, entry & 0xFFFF)?;
+    if !pushes_first {
+        push_frame(cpu, &mut stack, flags)?;
+    }
+    stack.commit(cpu);
+    target.put(cpu);
     cpu.eflags.remove(Flags::IF | Flags::TF | Flags::RF | Flags::AC);
     cpu.mode_changed();
     Ok(())
@@ -29,11 +44,16 @@ pub(super) fn deliver(cpu: &mut Cpu, event: &Event) -> Result<(), Exception> {
 pub(super) fn enter(cpu: &mut Cpu, selector: u16, offset: u64, flags: Flags) -> Result<(), Exception> {
     let target = Target::real_or_vm86(cpu, selector, offset)?;
     let mut stack = Stack::current(cpu);
-    for value in [u64::from(flags.bits()), cpu.seg(Seg::Cs).selector.into(), cpu.rip] {
-        stack.push(cpu, Width::W16, value)?;
-    }
+    push_frame(cpu, &mut stack, flags)?;
     stack.commit(cpu);
     target.put(cpu);
+    Ok(())
+}
+
+fn push_frame(cpu: &mut Cpu, stack: &mut Stack, flags: Flags) -> Result<(), Exception> {
+    for value in [pushed(cpu, flags), cpu.seg(Seg::Cs).selector.into(), cpu.rip] {
+        stack.push(cpu, Width::W16, value)?;
+    }
     Ok(())
 }
 

@@ -18,6 +18,11 @@ fn raise(cpu: &mut Cpu, vector: u8, source: Source) -> Result<(), Exception> {
     deliver(cpu, &Event { vector, error: None, source })
 }
 
+/// The 8086's divide error: an interrupt like any other, whose return address is the next instruction's.
+pub fn divide_error_8086(cpu: &mut Cpu) -> Result<(), Exception> {
+    raise(cpu, vector::DE, Source::Software)
+}
+
 fn int_n(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     let vector = i.imm as u8;
     if cpu.mode.is_vm86() {

@@ -104,7 +104,7 @@ fn divide<E: Emitter, const SIGNED: bool>(e: &mut E, i: &Insn) -> Step<E> {
     let high = e.gpr(w, if w == Width::W8 { AH } else { RDX });
     let by_zero = e.is_zero(divisor);
     e.fault_if(by_zero, Exception::DE)?;
-    let operation = operations(w, SIGNED);
+    let operation = division(w, SIGNED);
     let overflow = e.pure(operation.overflows, low, high, divisor);
     let fits = e.is_zero(overflow);
     let overflow = e.negate(fits);
@@ -117,26 +117,30 @@ fn divide<E: Emitter, const SIGNED: bool>(e: &mut E, i: &Insn) -> Step<E> {
 
 /// A division's three results. All of them expect a divisor that is not zero; quotient and remainder also that
 /// the quotient fits.
-struct Division {
-    overflows: crate::semantics::Pure,
-    quotient: crate::semantics::Pure,
-    remainder: crate::semantics::Pure,
+pub struct Division {
+    /// Of (low half, high half, divisor): not zero if the quotient does not fit.
+    pub overflows: crate::semantics::Pure,
+    /// Of the same.
+    pub quotient: crate::semantics::Pure,
+    /// Of the same.
+    pub remainder: crate::semantics::Pure,
 }
 
-fn operations(w: Width, signed: bool) -> Division {
+/// The division of operands `w` wide.
+pub fn division(w: Width, signed: bool) -> Division {
     match (w, signed) {
-        (Width::W8, false) => division::<0, false>(),
-        (Width::W16, false) => division::<1, false>(),
-        (Width::W32, false) => division::<2, false>(),
-        (Width::W64, false) => division::<3, false>(),
-        (Width::W8, true) => division::<0, true>(),
-        (Width::W16, true) => division::<1, true>(),
-        (Width::W32, true) => division::<2, true>(),
-        (Width::W64, true) => division::<3, true>(),
+        (Width::W8, false) => instance::<0, false>(),
+        (Width::W16, false) => instance::<1, false>(),
+        (Width::W32, false) => instance::<2, false>(),
+        (Width::W64, false) => instance::<3, false>(),
+        (Width::W8, true) => instance::<0, true>(),
+        (Width::W16, true) => instance::<1, true>(),
+        (Width::W32, true) => instance::<2, true>(),
+        (Width::W64, true) => instance::<3, true>(),
     }
 }
 
-fn division<const W: u8, const SIGNED: bool>() -> Division {
+fn instance<const W: u8, const SIGNED: bool>() -> Division {
     Division {
         overflows: overflows::<W, SIGNED>,
         quotient: quotient::<W, SIGNED>,

@@ -8,6 +8,7 @@ use super::{arith::carry_in, condition::replace_carry_overflow, run};
 use crate::{
     arch::Width,
     cpu::slot,
+    cpu_model::Generation,
     decode::{Insn, Kind},
     semantics::{
         AnyForm, Emitter, Form, Row, Semantics, Step,
@@ -33,7 +34,9 @@ pub enum ShiftKind {
 }
 
 /// A shift or rotation by name (a number of [`ShiftKind`]) on form `F`.
-pub struct Shift<const K: u8, F>(PhantomData<F>);
+///
+/// `MASKED` is whether the count is masked, as all processors but the 8086 do.
+pub struct Shift<const K: u8, F, const MASKED: bool = true>(PhantomData<F>);
 
 /// SHL.
 pub const SHL: u8 = ShiftKind::Shl as u8;
@@ -51,12 +54,15 @@ pub const RCL: u8 = ShiftKind::Rcl as u8;
 pub const RCR: u8 = ShiftKind::Rcr as u8;
 
 #[inline(always)]
-fn masked_count<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Result<E::Value, E::Fault> {
+fn masked_count<E: Emitter, F: Form, const MASKED: bool>(e: &mut E, i: &Insn) -> Result<E::Value, E::Fault> {
     let mask = if F::width(i, 0) == Width::W64 { 63 } else { 31 };
     if F::kind(i, 1) == Kind::Imm {
         return Ok(e.constant(i.imm & mask));
     }
     let count = e.gpr(Width::W8, slot::byte_offset(slot::RCX));
+    if !MASKED {
+        return Ok(count);
+    }
     let mask = e.constant(mask);
     Ok(e.and(count, mask))
 }
@@ -199,11 +205,11 @@ fn overflow_out<E: Emitter>(e: &mut E, kind: u8, w: Width, r: E::Value, carry: E
     e.and(differ, one)
 }
 
-impl<const K: u8, F: Form> Semantics for Shift<K, F> {
+impl<const K: u8, F: Form, const MASKED: bool> Semantics for Shift<K, F, MASKED> {
     #[inline(always)]
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
         let w = F::width(i, 0);
-        let count = masked_count::<E, F>(e, i)?;
+        let count = masked_count::<E, F, MASKED>(e, i)?;
         let carry = carry_in(e);
         let (a, r) = update::<E, F>(e, i, 0, |e, a| shifted(e, K, w, a, count, carry))?;
         let (old_result, old_aux) = (e.flags_result(), e.flags_aux());
@@ -334,9 +340,37 @@ fn rotate_without_flags<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
     Ok(())
 }
 
+/// SETMO and SETMOC of the 8086, where later processors have SHL again: all ones, if the count is not zero. Flags
+/// as of a logical operation.
+fn set_minus_one<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
+    let w = i.width[0];
+    let count = masked_count::<E, AnyForm, false>(e, i)?;
+    let ones = e.constant(w.mask());
+    let unchanged = e.is_zero(count);
+    update::<E, AnyForm>(e, i, 0, |e, a| {
+        let keep = e.is_zero(count);
+        e.select(keep, a, ones)
+    })?;
+    let (old_result, old_aux) = (e.flags_result(), e.flags_aux());
+    let (minus_one, zero) = (e.constant(u64::MAX), e.constant(0));
+    let result = e.select(unchanged, old_result, minus_one);
+    let aux = e.select(unchanged, old_aux, zero);
+    e.set_flags(result, aux);
+    Ok(())
+}
+
 /// Rows of this family.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
+    let on_8086 = |mnemonic, run| row::<E>(mnemonic, run).only(Generation::I8086, Generation::I8086);
     vec![
+        on_8086(Mnemonic::Shl, run::<E, Shift<SHL, AnyForm, false>>),
+        on_8086(Mnemonic::Shr, run::<E, Shift<SHR, AnyForm, false>>),
+        on_8086(Mnemonic::Sar, run::<E, Shift<SAR, AnyForm, false>>),
+        on_8086(Mnemonic::Rol, run::<E, Shift<ROL, AnyForm, false>>),
+        on_8086(Mnemonic::Ror, run::<E, Shift<ROR, AnyForm, false>>),
+        on_8086(Mnemonic::Rcl, run::<E, Shift<RCL, AnyForm, false>>),
+        on_8086(Mnemonic::Rcr, run::<E, Shift<RCR, AnyForm, false>>),
+        on_8086(Mnemonic::Sal, set_minus_one::<E>),
         row(Mnemonic::Shl, run::<E, Shift<SHL, AnyForm>>),
         row(Mnemonic::Sal, run::<E, Shift<SHL, AnyForm>>),
         row(Mnemonic::Shr, run::<E, Shift<SHR, AnyForm>>),

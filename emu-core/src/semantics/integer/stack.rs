@@ -111,9 +111,12 @@ fn enter(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
         put(cpu, frame)?;
     }
     let sp = sp.wrapping_sub(i.imm & 0xFFFF) & sp_width.mask();
-    // The last byte of the new frame must be writable (the instruction must not leave an unusable stack).
-    let linear = cpu.linear(Seg::Ss, sp, size, true)?;
-    cpu.probe_write(linear, size, crate::mmu::Privilege::Current)?;
+    // The last byte of the new frame must be writable (the instruction must not leave an unusable stack). The
+    // 80186 and 80286 do not look in real mode.
+    if !cpu.model.generation().is_16_bit() || cpu.mode.is_protected() {
+        let linear = cpu.linear(Seg::Ss, sp, size, true)?;
+        cpu.probe_write(linear, size, crate::mmu::Privilege::Current)?;
+    }
     cpu.set_gpr(w, slot::RBP, frame);
     cpu.set_gpr(sp_width, slot::RSP, sp);
     Ok(())
@@ -131,8 +134,13 @@ fn push_all(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     let w = i.imm2_width();
     let sp_width = i.stack_width();
     let top = cpu.gpr(sp_width, slot::RSP);
+    let place = |register: usize| top.wrapping_sub(w.bytes() * (register as u64 + 1)) & sp_width.mask();
+    if cpu.model.generation().is_16_bit() {
+        // None is stored if any cannot be.
+        (0..8).try_for_each(|register| cpu.linear(Seg::Ss, place(register), w.bytes(), true).map(|_| ()))?;
+    }
     for register in 0..8 {
-        let sp = top.wrapping_sub(w.bytes() * (register as u64 + 1)) & sp_width.mask();
+        let sp = place(register);
         // RSP has not moved yet: the value pushed for it is the one before.
         let value = cpu.gpr(w, register);
         cpu.write_seg(Seg::Ss, sp, w, value)?;
