@@ -22,7 +22,7 @@ pub(crate) const TABLES: u64 = 0x30_0000;
 pub const GDT: u64 = 0x8000;
 
 /// A machine without devices: all ports and addresses read as ones.
-struct Bare;
+pub(crate) struct Bare;
 
 impl CpuIo for Bare {
     fn port_read(&self, _: usize, _: u16, size: u8) -> u32 {
