@@ -81,6 +81,12 @@ impl Interpreter {
         Interpreter { cpu: Cpu::new(0, model, memory, signal, io) }
     }
 
+    /// Executes as a CPU of `model` from now on.
+    pub fn set_model(&mut self, model: CpuModel) {
+        let memory = self.cpu.memory.clone();
+        self.cpu = Cpu::new(0, Arc::new(model), memory, Arc::new(VcpuSignal::default()), Arc::new(Bare));
+    }
+
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that
     /// is overwritten must be forgotten by [`forget`](Self::forget).
     pub fn write(&mut self, address: u64, bytes: &[u8]) {

@@ -1,6 +1,9 @@
 //! `emu test`: instructions, blocks and corpora on the engines, and where they differ.
 
+mod corpus;
+mod engine;
 mod fuzz;
+mod insn;
 
 use crate::exit::RunError;
 use clap::Subcommand;
@@ -8,6 +11,10 @@ use clap::Subcommand;
 /// The commands of `emu test`.
 #[derive(Debug, Subcommand)]
 pub enum TestCommand {
+    /// Run an instruction or a block from an exact state, and show what it changes
+    Insn(Box<insn::InsnOptions>),
+    /// Run the cases of corpus files and of recorded single-step tests
+    Corpus(corpus::CorpusOptions),
     /// Run random blocks of user code on two engines, and compare them at the end of every block
     Fuzz(fuzz::FuzzOptions),
 }
@@ -25,6 +32,8 @@ impl TestCommand {
     /// Runs it.
     pub fn run(self) -> Result<Verdict, RunError> {
         match self {
+            TestCommand::Insn(options) => options.run(),
+            TestCommand::Corpus(options) => options.run(),
             TestCommand::Fuzz(options) => options.run(),
         }
     }
