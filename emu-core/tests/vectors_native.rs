@@ -9,7 +9,8 @@ use emu_core::{
     engine::CpuIo,
     memory::{GuestMemory, PhysicalMemory},
     semantics::{
-        Attr,
+        Attr, Key, Run, Table,
+        effects::Effects,
         vector::{Meaning, Rows, list},
     },
 };
@@ -336,7 +337,24 @@ fn codes() -> Vec<Code> {
     }
     let mut codes = Codes(Vec::new());
     list(&mut codes);
+    // Gathers and masked moves are microcode.
+    let table = Table::<Effects>::new();
+    codes.0.extend(table.rows().iter().filter_map(|row| match (row.key, row.run) {
+        (Key::Code(code), Run::Microcode(_)) if row.attr.contains(Attr::AVX) => Some(code),
+        _ => None,
+    }));
     codes.0
+}
+
+/// What the index elements of `code`, if it is a gather, are kept to: offsets within the memory of this test.
+fn index_mask(code: Code) -> Option<u128> {
+    use OpCodeOperandKind as Kind;
+    let fill = |element: u128, bits: u32| (0..128 / bits).fold(0, |mask, k| mask | element << (bits * k));
+    code.op_code().op_kinds().iter().find_map(|kind| match kind {
+        Kind::mem_vsib32x | Kind::mem_vsib32y => Some(fill(0xF, 32)),
+        Kind::mem_vsib64x | Kind::mem_vsib64y => Some(fill(0xF, 64)),
+        _ => None,
+    })
 }
 
 /// Whether the host has what `code` needs.
@@ -391,6 +409,11 @@ fn instruction(code: Code, memory: bool, imm: u8) -> Option<Instruction> {
             _ if memory => {
                 instruction.set_op_kind(n, OpKind::Memory);
                 instruction.set_memory_base(Register::RDI);
+                match kind {
+                    Kind::mem_vsib32x | Kind::mem_vsib64x => instruction.set_memory_index(Register::XMM3),
+                    Kind::mem_vsib32y | Kind::mem_vsib64y => instruction.set_memory_index(Register::YMM3),
+                    _ => {}
+                }
                 used_memory = true;
                 continue;
             }
@@ -401,7 +424,9 @@ fn instruction(code: Code, memory: bool, imm: u8) -> Option<Instruction> {
             Kind::r16_or_mem => register([Register::AX, Register::CX, Register::DX]),
             Kind::r32_or_mem => register([Register::EAX, Register::ECX, Register::EDX]),
             Kind::r64_or_mem => register([Register::RAX, Register::RCX, Register::RDX]),
-            Kind::mem => return None,
+            Kind::mem | Kind::mem_vsib32x | Kind::mem_vsib32y | Kind::mem_vsib64x | Kind::mem_vsib64y => {
+                return None;
+            }
             other => panic!("{code:?}: operand kind {other:?}"),
         };
         instruction.set_op_kind(n, OpKind::Register);
@@ -428,7 +453,10 @@ fn compare(code: Code, memory: bool, rounds: u64) {
         let at = CODE + 0x10 * u64::from(*imm);
         cpu.memory.ram().write(at, &bytes).unwrap();
         for _ in 0..rounds.div_ceil(immediates.len() as u64).max(8) {
-            let before = random.registers();
+            let mut before = random.registers();
+            if let Some(mask) = index_mask(code) {
+                before.vector[3] = before.vector[3].map(|lane| lane & mask);
+            }
             let (mut here, mut there) = (before, before);
             native.run(&mut here);
             here.rflags = here.rflags & u64::from(Flags::ARITHMETIC.bits()) | 2;

@@ -5,7 +5,7 @@ use crate::{
     corpus::{self, Mode},
 };
 use emu_core::{
-    arch::{Cr0, Cr4, Efer, Exception, Flags, Seg, Segment},
+    arch::{Cr0, Cr4, Efer, Exception, Flags, Seg, Segment, Xcr0},
     cpu::Cpu,
     cpu_model::CpuModel,
     engine::{CpuIo, VcpuSignal},
@@ -22,7 +22,7 @@ pub(crate) const TABLES: u64 = 0x30_0000;
 pub const GDT: u64 = 0x8000;
 
 /// A machine without devices: all ports and addresses read as ones.
-struct Bare;
+pub(crate) struct Bare;
 
 impl CpuIo for Bare {
     fn port_read(&self, _: usize, _: u16, size: u8) -> u32 {
@@ -113,14 +113,15 @@ impl Interpreter {
         state.simd.mxcsr = 0x1F80;
         let long = matches!(mode, Mode::Long64 | Mode::Compatibility32 | Mode::Compatibility16);
         let control = &mut state.control;
-        (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT);
+        (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE);
+        control.xcr0 = self.cpu.model.xcr0() & (Xcr0::X87 | Xcr0::SSE | Xcr0::AVX);
         (control.dr6, control.dr7) = (0xFFFF_0FF0, 0x400);
         if mode != Mode::Real {
             control.cr0 |= Cr0::PE | Cr0::PG | Cr0::WP;
             control.cr3 = TABLES;
             if long {
                 control.cr4 |= Cr4::PAE;
-                control.efer = Efer::LME | Efer::LMA | Efer::SCE;
+                control.efer = Efer::LME | Efer::LMA | Efer::SCE | Efer::NXE;
             }
             self.clear_map(long);
             let rights = Rights { user: level == 3, ..Rights::ALL };

@@ -28,7 +28,7 @@ fn files() -> tempfile::TempDir {
 
 #[rstest]
 // Options and commands.
-#[case(&["walk"], "walk: no such command")]
+#[case(&["walk"], "walk: no such command; use run, demo, cpu, ")]
 #[case(&["run", "--kernl", "x"], "did you mean --kernel?")]
 #[case(&["run", "kernel"], "kernel: one argument too many")]
 #[case(&["run", "--memory"], "--memory: needs a value")]
@@ -72,6 +72,11 @@ fn files() -> tempfile::TempDir {
 #[case(&["run", "--trace", "io:/nonexistent/x"], "--trace /nonexistent/x: cannot be written")]
 // The other commands.
 #[case(&["demo", "--cpus", "0"], "--cpus 0: not a number of CPUs")]
+#[case(&["cpu", "walk"], "walk: no such command; use list or show")]
+#[case(&["cpu", "show", "pentium"], "emu cpu show pentium: unknown CPU model \"pentium\"; there are x86-64-v1, ")]
+#[case(&["cpu", "show", "max,+flux"], "emu cpu show max,+flux: unknown CPU feature \"flux\"")]
+#[case(&["cpu", "show", "max,avx"], "emu cpu show max,avx: \"avx\" starts with neither + nor -")]
+#[case(&["cpu", "show", "max", "host"], "host: one argument too many")]
 #[case(&["completions", "basic"], "basic: not known; use bash, elvish, fish, powershell or zsh")]
 #[case(&["completions"], "<SHELL>: missing")]
 #[case(&["man", "/nonexistent/dir"], "/nonexistent/dir: the pages cannot be written there")]
@@ -139,12 +144,74 @@ fn completions_know_the_options(#[case] shell: &str, #[case] marker: &str) {
     assert!(script.contains(marker) && script.contains("debugcon"), "{script}");
 }
 
+#[rstest]
+#[case("bash")]
+#[case("zsh")]
+#[case("fish")]
+fn completions_know_the_models(#[case] shell: &str) {
+    let output = emu(Path::new("."), &["completions", shell]);
+    let script = String::from_utf8(output.stdout).unwrap();
+    assert!(script.contains("x86-64-v3") && script.contains("host"), "{script}");
+}
+
+/// What `emu` prints when nothing is wrong.
+fn printed(arguments: &[&str]) -> String {
+    let output = emu(Path::new("."), arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_list_of_models_has_a_line_for_each_and_one_default() {
+    let list = printed(&["cpu", "list"]);
+    let names: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["x86-64-v1", "x86-64-v2", "x86-64-v3", "max", "host"]);
+    assert_eq!(list.matches("(default)").count(), 1, "{list}");
+}
+
+#[rstest]
+#[case("x86-64-v3", "  avx2                CPUID.07H.0:EBX[5]          x86-64-v3")]
+#[case("x86-64-v3", "  rdcl_no             IA32_ARCH_CAPABILITIES[0]   x86-64-v1")]
+#[case("x86-64-v3", "  XCR0, all of it         0x7")]
+#[case("x86-64-v3", "  0000000D    2  00000100  00000240  00000000  00000000")]
+#[case("x86-64-v1,+aes", "  aes                 CPUID.01H:ECX[25]           max")]
+#[case("max,-avx", "  XCR0, all of it         0x203")]
+fn a_model_shows_what_a_guest_sees(#[case] model: &str, #[case] line: &str) {
+    let shown = printed(&["cpu", "show", model]);
+    assert!(shown.starts_with(model) && shown.lines().any(|shown| shown == line), "{shown}");
+}
+
+#[test]
+fn a_model_without_a_feature_does_not_show_it() {
+    let shown = printed(&["cpu", "show", "x86-64-v3,-avx"]);
+    assert!(!shown.contains("avx ") && !shown.contains("avx2 ") && shown.contains("bmi2 "), "{shown}");
+    assert!(!printed(&["cpu", "show", "max,-xsave"]).contains("XCR0, all"));
+}
+
+#[test]
+fn a_model_in_json_has_the_same_features() {
+    let json: serde_json::Value = serde_json::from_str(&printed(&["cpu", "show", "host", "--json"])).unwrap();
+    let shown = printed(&["cpu", "show", "host"]);
+    let features = json["features"].as_array().unwrap();
+    assert!(features.len() > 50);
+    for feature in features {
+        assert!(shown.contains(&format!("  {} ", feature["name"].as_str().unwrap())), "{feature}");
+    }
+    assert_eq!(json["model"], "host");
+    assert_eq!(json["cpuid"][0]["eax"], 0x16);
+}
+
 #[test]
 fn the_manual_has_a_page_for_each_command() {
     let directory = tempfile::tempdir().unwrap();
     let output = emu(directory.path(), &["man", "."]);
     assert_eq!(output.status.code(), Some(0));
-    for (page, text) in [("emu.1", "Exit status"), ("emu-run.1", "memory"), ("emu-demo.1", "cache")] {
+    for (page, text) in [
+        ("emu.1", "Exit status"),
+        ("emu-run.1", "memory"),
+        ("emu-demo.1", "cache"),
+        ("emu-cpu-show.1", "JSON"),
+    ] {
         let page = fs::read_to_string(directory.path().join(page)).unwrap();
         assert!(page.contains(".TH") && page.contains(text), "{page}");
     }

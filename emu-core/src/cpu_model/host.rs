@@ -1,7 +1,7 @@
-//! The model `host`: of what an application can execute, what both the host's processor and this one can.
+//! The model `host`: of the features that not every model has, those of the host's processor.
 //!
-//! Features that every model has stay, whatever the host: a guest's paging and MSRs are made here. On hosts that
-//! are not x86 nothing is known against any feature, and the model is `max`.
+//! What every model has stays, whatever the host: a guest's paging and MSRs are made here. On hosts that are not
+//! x86 nothing is known against any feature, and the model has what `max` has.
 
 use super::feature::{FeatureSet, Offer, Place, TABLE};
 

@@ -2,6 +2,7 @@
 
 use super::{
     elements::Elements,
+    galois::{inverses, multiply},
     operation::{host_operations, lane_operations},
 };
 
@@ -17,34 +18,16 @@ host_operations! {
     Aesimc = aesimc(_, b), aesimc(b);
 }
 
-/// Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1.
-const fn multiply(mut a: u8, mut b: u8) -> u8 {
-    let mut product = 0;
-    while b != 0 {
-        if b & 1 != 0 {
-            product ^= a;
-        }
-        a = a << 1 ^ if a & 0x80 != 0 { 0x1B } else { 0 };
-        b >>= 1;
-    }
-    product
-}
-
 /// The S-box: the inverse in the field, then an affine map.
 const fn s_box() -> [u8; 256] {
-    let mut table = [0; 256];
-    // p runs through all powers of 3, q through those of its inverse.
-    let (mut p, mut q) = (1u8, 1u8);
-    loop {
-        p = multiply(p, 3);
-        q = multiply(q, 0xF6);
-        let affine = q ^ q.rotate_left(1) ^ q.rotate_left(2) ^ q.rotate_left(3) ^ q.rotate_left(4);
-        table[p as usize] = affine ^ 0x63;
-        if p == 1 {
-            break;
-        }
+    let mut table = inverses();
+    let mut k = 0;
+    while k < 256 {
+        let x = table[k];
+        let affine = x ^ x.rotate_left(1) ^ x.rotate_left(2) ^ x.rotate_left(3) ^ x.rotate_left(4);
+        table[k] = affine ^ 0x63;
+        k += 1;
     }
-    table[0] = 0x63;
     table
 }
 

@@ -39,6 +39,10 @@ mod x86 {
     const AES: u32 = 1 << 3;
     const PCLMULQDQ: u32 = 1 << 4;
     const SHA: u32 = 1 << 5;
+    const AVX2: u32 = 1 << 6;
+    const GFNI: u32 = 1 << 7;
+    const FMA: u32 = 1 << 8;
+    const F16C: u32 = 1 << 9;
 
     /// Finds out what the host has. Until then nothing beyond SSE2 is used.
     pub fn detect() {
@@ -49,6 +53,10 @@ mod x86 {
             (is_x86_feature_detected!("aes"), AES),
             (is_x86_feature_detected!("pclmulqdq"), PCLMULQDQ),
             (is_x86_feature_detected!("sha"), SHA),
+            (is_x86_feature_detected!("avx2"), AVX2),
+            (is_x86_feature_detected!("gfni"), GFNI),
+            (is_x86_feature_detected!("fma"), FMA),
+            (is_x86_feature_detected!("f16c"), F16C),
         ];
         FOUND.store(
             found.iter().filter(|feature| feature.0).map(|feature| feature.1).sum(),
@@ -65,6 +73,18 @@ mod x86 {
     #[inline(always)]
     pub fn has_sse4_1() -> bool {
         has(SSE4_1)
+    }
+
+    /// For fused multiplication and addition.
+    #[inline(always)]
+    pub fn has_fma() -> bool {
+        has(FMA)
+    }
+
+    /// For numbers of half precision.
+    #[inline(always)]
+    pub fn has_f16c() -> bool {
+        has(F16C)
     }
 
     /// SSE2: every x86-64 host has it.
@@ -146,7 +166,8 @@ mod x86 {
         Some(v((unsafe { _mm_movemask_ps(_mm_castsi128_ps(v(b))) } as u32).into()))
     }
 
-    /// Operations of a feature that the host may lack: `instruction a, b`.
+    /// Operations of a feature that the host may lack: `instruction a, b`. One that names its destination apart
+    /// has `{a},` for it in the literal, and clears the rest of the host's register, where nothing is kept.
     macro_rules! optional {
         ($($name:ident = $instruction:literal, $feature:ident;)*) => {$(
             #[inline(always)]
@@ -187,6 +208,32 @@ mod x86 {
         sha1nexte = "sha1nexte", SHA;
         sha256msg1 = "sha256msg1", SHA;
         sha256msg2 = "sha256msg2", SHA;
+        psllvd = "vpsllvd {a},", AVX2;
+        psllvq = "vpsllvq {a},", AVX2;
+        psrlvd = "vpsrlvd {a},", AVX2;
+        psrlvq = "vpsrlvq {a},", AVX2;
+        psravd = "vpsravd {a},", AVX2;
+        gf2p8mulb = "gf2p8mulb", GFNI;
+    }
+
+    /// GF2P8AFFINEQB and (`INVERT`) GF2P8AFFINEINVQB with an immediate of zero.
+    #[inline(always)]
+    pub fn affine<const INVERT: bool>(a: u128, matrix: u128) -> Option<Lane> {
+        if !has(GFNI) {
+            return None;
+        }
+        let mut a = v(a);
+        // SAFETY: the host has the instructions, which change their first operand alone.
+        unsafe {
+            if INVERT {
+                asm!("gf2p8affineinvqb {a}, {b}, 0", a = inout(xmm_reg) a, b = in(xmm_reg) v(matrix),
+                    options(pure, nomem, nostack, preserves_flags));
+            } else {
+                asm!("gf2p8affineqb {a}, {b}, 0", a = inout(xmm_reg) a, b = in(xmm_reg) v(matrix),
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+        }
+        Some(a)
     }
 
     /// The product of the low halves.
@@ -278,6 +325,11 @@ mod absent {
         psllw pslld psllq psrlw psrld psrlq psraw psrad pmovmskb movmskps
         pabsb pabsw pabsd psignb psignw psignd pmulhrsw pmaddubsw pshufb pmulld
         aesenc aesenclast aesdec aesdeclast aesimc sha1msg1 sha1msg2 sha1nexte sha256msg1 sha256msg2 clmul
+        psllvd psllvq psrlvd psrlvq psravd gf2p8mulb
+    }
+
+    pub fn affine<const INVERT: bool>(_: u128, _: u128) -> Option<Lane> {
+        None
     }
 
     /// There is nothing to find.

@@ -1,4 +1,5 @@
-//! 128-bit lanes: what each operation of MMX, SSE to SSE4.2, AES-NI, PCLMULQDQ and SHA does to values.
+//! 128-bit lanes: what each operation of MMX, SSE to SSE4.2, AVX, AVX2, AES-NI, PCLMULQDQ, SHA and GFNI does to
+//! values.
 //!
 //! A lane is a `u128`, element 0 in the low bits. Operations are types ([`LaneOperation`], [`FpOperation`]) so
 //! that every row of the opcode table gets a function of its own in which the operation is one or two host
@@ -13,8 +14,10 @@ mod arith;
 mod carryless;
 mod elements;
 pub mod fp;
+mod galois;
 mod host;
 mod operation;
+mod permute;
 mod sha;
 mod shift;
 mod shuffle;
@@ -24,10 +27,12 @@ mod value;
 pub use aes::{Aesdec, Aesdeclast, Aesenc, Aesenclast, Aesimc, Aeskeygenassist};
 pub use arith::*;
 pub use carryless::{Pclmulqdq, crc32};
+pub use galois::{Gf2p8affineinvqb, Gf2p8affineqb, Gf2p8mulb};
 pub use host::detect;
 pub use operation::{
     FpOp, FpOp3, FpOperation, FpOperation3, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3,
 };
+pub use permute::*;
 pub use sha::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
 pub use shift::*;
 pub use shuffle::*;

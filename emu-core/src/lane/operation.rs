@@ -27,6 +27,8 @@ pub enum FpResult {
     Single,
     /// One double-precision number; the rest is copied.
     Double,
+    /// Four half-precision numbers in the low half.
+    Halves,
     /// Never tiny: integers, masks, flags, operands.
     Other,
 }
@@ -140,6 +142,9 @@ pub enum LaneOp {
     Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq,
     Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256msg1, Sha256msg2,
     Pcmpistr, ExpandMask,
+    Vpsllvd, Vpsllvq, Vpsrlvd, Vpsrlvq, Vpsravd, Vpermq,
+    Vpbroadcastb, Vpbroadcastw,
+    Gf2p8affineqb, Gf2p8affineinvqb, Gf2p8mulb,
 }
 
 /// Numbers of the operations on three lanes.
@@ -152,6 +157,7 @@ pub enum LaneOp3 {
     Blendvpd,
     Sha256rnds2,
     Pcmpestr,
+    Vpermd,
 }
 
 /// Numbers of the floating-point operations.
@@ -171,7 +177,7 @@ pub enum FpOp {
     Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,
     Cvtsi2ss32, Cvtsi2ss64, Cvtsi2sd32, Cvtsi2sd64,
     Cvtss2si32, Cvtss2si64, Cvttss2si32, Cvttss2si64,
-    Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64,
+    Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64, Vcvtph2ps, Vcvtps2ph,
 }
 
 /// Numbers of the floating-point operations on three operands: `a * b + c` with signs.

@@ -1,7 +1,8 @@
-//! Shifts of elements by a count in the low 64 bits of the second lane, and of whole lanes by bytes.
+//! Shifts of elements by a count in the low 64 bits of the second lane or each by its own (AVX2), and of whole
+//! lanes by bytes.
 
 use super::{
-    elements::map,
+    elements::{map, map2},
     operation::{host_operations, lane_operations},
 };
 
@@ -26,6 +27,11 @@ host_operations! {
     Psrlq = psrlq(a, b), if count(b) < 64 { map::<u64, 2>(a, |x| x >> (count(b) & 63)) } else { 0 };
     Psraw = psraw(a, b), map::<i16, 8>(a, |x| x >> count(b).min(15));
     Psrad = psrad(a, b), map::<i32, 4>(a, |x| x >> count(b).min(31));
+    Vpsllvd = psllvd(a, b), map2::<u32, 4>(a, b, |x, n| x.unbounded_shl(n));
+    Vpsllvq = psllvq(a, b), map2::<u64, 2>(a, b, |x, n| x.unbounded_shl(n.min(64) as u32));
+    Vpsrlvd = psrlvd(a, b), map2::<u32, 4>(a, b, |x, n| x.unbounded_shr(n));
+    Vpsrlvq = psrlvq(a, b), map2::<u64, 2>(a, b, |x, n| x.unbounded_shr(n.min(64) as u32));
+    Vpsravd = psravd(a, b), map2::<i32, 4>(a, b, |x, n| x >> (n as u32).min(31));
 }
 
 /// Bytes `imm` and following of the 32 bytes with `a` above `b`.

@@ -2,8 +2,8 @@
 //! is told by `tests/vectors_native.rs`.
 
 use super::{
-    LaneOperation, LaneOperation3, Pcmpestr, Pcmpistr, aes, arith, bits, carryless, host, operation::Pair,
-    sha, shift, shuffle,
+    LaneOperation, LaneOperation3, Pcmpestr, Pcmpistr, Vpermd, Vpermq, aes, arith, bits, carryless, galois,
+    host, operation::Pair, sha, shift, shuffle,
 };
 use proptest::prelude::*;
 use rstest::rstest;
@@ -19,7 +19,8 @@ proptest! {
     #[test]
     fn the_host_agrees_with_the_portable_text(a in lane(), b in lane()) {
         host::detect();
-        let all: [&[Pair]; 5] = [arith::PAIRS, shuffle::PAIRS, shift::PAIRS, aes::PAIRS, sha::PAIRS];
+        let all: [&[Pair]; 6] =
+            [arith::PAIRS, shuffle::PAIRS, shift::PAIRS, aes::PAIRS, sha::PAIRS, galois::PAIRS];
         for &(op, apply, portable) in all.into_iter().flatten() {
             prop_assert_eq!(apply(a, b, 0), portable(a, b), "{:?} {:x} {:x}", op, a, b);
         }
@@ -36,6 +37,12 @@ proptest! {
         }
         if let Some(result) = host::clmul(a, b) {
             prop_assert_eq!(bits(result), carryless::multiply(a as u64, b as u64));
+        }
+        if let Some(result) = host::affine::<false>(a, b) {
+            prop_assert_eq!(bits(result), galois::affine(a, b));
+        }
+        if let Some(result) = host::affine::<true>(a, b) {
+            prop_assert_eq!(bits(result), galois::affine(galois::invert(a), b));
         }
         let width = u64::from(imm);
         let value = b as u64 & (u64::MAX >> (64 - (8 << width)));
@@ -108,4 +115,22 @@ fn explicit_lengths_count_by_magnitude_and_saturate() {
     let (a, b) = (text(b"a"), text(b"\0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0"));
     let lengths = u128::from((-1i64) as u64) | 1000 << 64;
     assert_eq!(found(Pcmpestr::apply(a, b, lengths, 0)), (0b10, CF | SF));
+}
+
+#[test]
+fn every_element_but_zero_times_its_inverse_is_one() {
+    let inverses = galois::inverses();
+    assert_eq!(inverses[0], 0);
+    for x in 1..=255u8 {
+        assert_eq!(galois::multiply(x, inverses[usize::from(x)]), 1, "{x:#x}");
+    }
+}
+
+#[test]
+fn permutes_choose_from_both_lanes() {
+    let (low, high) = (0x3_0000_0002_0000_0001_0000_0000, 0x7_0000_0006_0000_0005_0000_0004);
+    // Bits beyond the third of an index do not matter.
+    let index = 0xFFFF_FFF8_0000_0004_0000_0007_8000_0001;
+    assert_eq!(Vpermd::apply(low, high, index, 0), 0x0_0000_0004_0000_0007_0000_0001);
+    assert_eq!(Vpermq::apply(low, high, 0b01_10), 0x3_0000_0002_0000_0005_0000_0004);
 }

@@ -3,7 +3,7 @@
 //!
 //! A routine for an instruction has the type [`Helper`](crate::semantics::Helper). When it runs, `cpu.rip` is
 //! the RIP of the *next* instruction, and it may set another. If it returns an exception it must have changed
-//! nothing else; the caller restores RIP to the instruction's own.
+//! nothing else (gathers excepted, see `vector`); the caller restores RIP to the instruction's own.
 
 pub mod activity;
 mod bcd;
@@ -40,9 +40,10 @@ mod task_switch;
 #[cfg(test)]
 mod test_cpu;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tsc;
 mod tss;
+mod vector;
 mod vm86;
 pub mod x87;
 mod xsave;
@@ -78,6 +79,7 @@ pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     rows.extend(string::rows());
     rows.extend(syscall::rows());
     rows.extend(tsc::rows());
+    rows.extend(vector::rows());
     rows.extend(x87::rows());
     rows.extend(xsave::rows());
     rows

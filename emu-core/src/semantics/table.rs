@@ -144,6 +144,11 @@ impl<E: Emitter> Table<E> {
             Code::values().map(|code| by_mnemonic[code.mnemonic() as usize]).collect();
         for (number, row) in rows.iter().enumerate() {
             if let (Key::Code(code), None) = (row.key, row.only) {
+                debug_assert!(
+                    rows.get(usize::from(by_code[code as usize]))
+                        .is_none_or(|row| row.key != Key::Code(code)),
+                    "two rows for {code:?}"
+                );
                 by_code[code as usize] = number as u16;
             }
         }

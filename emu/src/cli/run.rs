@@ -1,6 +1,6 @@
 //! `emu run`.
 
-use super::check;
+use super::{check, cpu::WithModelNames};
 use crate::{
     config::{
         CpuSpec, DEFAULT_CPU_MODEL, MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, parse_cpus,
@@ -11,7 +11,7 @@ use crate::{
     logger,
 };
 use clap::{Args, ValueHint};
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,8 +52,15 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", help_heading = "Machine", default_value = "1", value_parser = parse_cpus)]
     cpus: u32,
 
-    /// Processor model (x86-64-v1, x86-64-v2, max), with features added and taken away
-    #[arg(long, value_name = "MODEL[,+F,-F]", help_heading = "Machine", default_value = DEFAULT_CPU_MODEL)]
+    /// Processor model (emu cpu list shows them), with features added and taken away
+    #[arg(
+        long,
+        value_name = "MODEL[,+F,-F]",
+        help_heading = "Machine",
+        default_value = DEFAULT_CPU_MODEL,
+        value_parser = WithModelNames(CpuSpec::from_str),
+        hide_possible_values = true
+    )]
     cpu: CpuSpec,
 
     /// The real-time clock at power-on: utc, local, seconds since 1970, or a date such as 2026-01-31T23:59:59

@@ -1,8 +1,12 @@
 //! Mistakes on the command line, each told in one sentence that names the option and what would work.
 
+use super::Arguments;
 use crate::exit::{OptionError, USER_ERROR};
-use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
-use std::{error::Error as _, process::ExitCode};
+use clap::{
+    CommandFactory,
+    error::{ContextKind, ContextValue, Error, ErrorKind},
+};
+use std::{env, error::Error as _, process::ExitCode};
 
 /// Prints what the parser found, which may be that help was asked for; returns the exit code.
 pub fn report(error: &Error) -> ExitCode {
@@ -50,8 +54,8 @@ fn sentence(error: &Error) -> OptionError {
         ErrorKind::InvalidSubcommand => {
             let command =
                 strings(error, ContextKind::InvalidSubcommand).into_iter().next().unwrap_or_default();
-            let commands = "use run, demo, completions or man";
-            OptionError::new(&command, "", format!("no such command; {commands}"))
+            let problem = format!("no such command; use {}", alternatives(&known_commands(env::args())));
+            OptionError::new(&command, "", problem)
         }
         ErrorKind::TooManyValues => OptionError::new(option, &value, "takes no value; give the option alone"),
         ErrorKind::ArgumentConflict => {
@@ -85,6 +89,16 @@ fn strings(error: &Error, kind: ContextKind) -> Vec<String> {
         Some(ContextValue::Strings(texts)) => texts.clone(),
         _ => Vec::new(),
     }
+}
+
+/// The commands there are where `words`, the process's arguments, ceased to be commands.
+fn known_commands(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut command = Arguments::command();
+    for word in words.skip(1) {
+        let Some(found) = command.find_subcommand(&word) else { break };
+        command = found.clone();
+    }
+    command.get_subcommands().map(|known| known.get_name().to_owned()).collect()
 }
 
 fn alternatives(words: &[String]) -> String {

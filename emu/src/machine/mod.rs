@@ -165,14 +165,7 @@ impl Machine {
 }
 
 fn cpu_model(spec: &CpuSpec) -> Result<CpuModel, OptionError> {
-    let mut text = spec.model.clone();
-    for (sign, features) in [('+', &spec.plus), ('-', &spec.minus)] {
-        for feature in features {
-            text.push(',');
-            text.push(sign);
-            text.push_str(feature);
-        }
-    }
+    let text = spec.to_string();
     text.parse().map_err(|error| OptionError::new("--cpu", &text, error))
 }
 

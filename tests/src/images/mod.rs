@@ -1,14 +1,17 @@
-//! Small guests of our own, assembled here: one for each way that the emulator starts a kernel which is not Linux.
+//! Small guests of our own, assembled here: one for each way that the emulator starts a kernel which is not Linux,
+//! and a program for Linux ([`vector_program`]).
 //!
-//! Each prints on the first serial port what its loader told it, its command line, its module's command line and
+//! Each kernel prints on the first serial port what its loader told it, its command line, its module's command line and
 //! its module's content, and ends by isa-debug-exit with a value that depends on the module's bytes.
 
 mod elf;
 mod program;
 mod test_kernel;
+mod vectors;
 
 pub use program::{DEBUG_EXIT_PORT, WRONG_START};
 pub use test_kernel::Check;
+pub use vectors::{VectorResults, vector_program};
 
 use elf::{Class, Elf};
 use iced_x86::IcedError;

@@ -6,6 +6,7 @@ mod benchmark;
 mod embedded;
 mod linux;
 mod memtest;
+mod modules;
 mod options;
 mod our_images;
 

@@ -5,6 +5,7 @@
 //! made from. A folder whose recipe is still the same is used as it is.
 
 mod benchmark;
+mod modules;
 
 pub use benchmark::native_program;
 
@@ -57,6 +58,9 @@ pub enum Guest {
     Memtest,
     /// The project's benchmark programs on Debian's kernel for clouds.
     Benchmark,
+    /// Debian's amd64 kernel for clouds with its modules of ciphers, digests and RAID. Process 1 loads them and tells
+    /// what they choose, prints `emu-guest: done failures=N`, and powers off.
+    Modules,
 }
 
 /// What process 1 of a Linux guest does.
@@ -89,7 +93,7 @@ impl Variant {
     fn script(self) -> String {
         let rest = match self {
             Variant::Shell => include_str!("init/shell.sh"),
-            Variant::Check => include_str!("init/check.sh"),
+            Variant::Check => concat!(include_str!("init/checks.sh"), include_str!("init/check.sh")),
             Variant::Reboot => include_str!("init/reboot.sh"),
             Variant::Scaling => include_str!("init/scaling.sh"),
         };
@@ -99,8 +103,14 @@ impl Variant {
 
 impl Guest {
     /// Every guest.
-    pub const ALL: [Guest; 5] =
-        [Guest::LinuxCloud, Guest::Linux686, Guest::Linux686Pae, Guest::Memtest, Guest::Benchmark];
+    pub const ALL: [Guest; 6] = [
+        Guest::LinuxCloud,
+        Guest::Linux686,
+        Guest::Linux686Pae,
+        Guest::Memtest,
+        Guest::Benchmark,
+        Guest::Modules,
+    ];
 
     /// The guest's name, which is also its folder's.
     pub fn name(self) -> &'static str {
@@ -110,6 +120,7 @@ impl Guest {
             Guest::Linux686Pae => "linux-686-pae",
             Guest::Memtest => "memtest86+",
             Guest::Benchmark => "benchmark",
+            Guest::Modules => "modules",
         }
     }
 
@@ -118,6 +129,7 @@ impl Guest {
         let parts = match self {
             Guest::Memtest => String::new(),
             Guest::Benchmark => benchmark::recipe()?,
+            Guest::Modules => modules::recipe(),
             _ => Variant::ALL.map(Variant::script).join("\n"),
         };
         Ok(format!("format {FORMAT}\n{}\n{parts}", self.name()))
@@ -144,6 +156,11 @@ impl GuestFiles {
     /// The initramfs of a Linux guest.
     pub fn initrd(&self, variant: Variant) -> PathBuf {
         self.folder.join(format!("initrd-{}.gz", variant.name()))
+    }
+
+    /// The initramfs of the guest of modules.
+    pub fn modules_initrd(&self) -> PathBuf {
+        self.folder.join("initrd.gz")
     }
 
     /// The initramfs of the benchmark guest.
@@ -221,6 +238,7 @@ fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
             let package = fetch_deb("memtest86+", "amd64", store, &Told)?;
             copy(&package.join("boot/memtest86+x64.bin"), &files.kernel())?;
         }
+        Guest::Modules => modules::make(&files, store)?,
         Guest::Benchmark => benchmark::make(&files, &obtain_locked(Guest::LinuxCloud, store)?)?,
     }
     // Last: a folder with its recipe is whole.

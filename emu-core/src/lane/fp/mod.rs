@@ -1,20 +1,26 @@
 //! SSE floating point. On x86 hosts every operation is the host's own instruction, so that results, NaNs and
 //! flags are right by construction; [`mxcsr`] brings the guest's control word to it.
 //!
-//! Elsewhere `portable` does it in Rust: rounding to nearest whatever MXCSR says, and without flags.
+//! Elsewhere `portable` does it in Rust: rounding to nearest whatever MXCSR says, and without flags. What even an
+//! x86 host may lack is in `soft`, with both.
 
 mod compare;
 mod compute;
 mod convert;
+mod fused;
+mod half;
 pub mod mxcsr;
 mod portable;
 mod round;
+mod soft;
 
 pub use compare::{
     Cmppd, Cmpps, Cmpsd, Cmpss, Comisd, Comiss, Ucomisd, Ucomiss, Vcmppd, Vcmpps, Vcmpsd, Vcmpss,
 };
 pub use compute::*;
 pub use convert::*;
+pub use fused::*;
+pub use half::{Vcvtph2ps, Vcvtps2ph};
 pub use round::{Roundpd, Roundps, Roundsd, Roundss};
 
 /// `$instruction a, b` on the host: `a` is read too.

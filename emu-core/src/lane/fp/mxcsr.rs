@@ -19,7 +19,7 @@ const MASKS: u32 = FLAGS << MASKS_SHIFT;
 const MASKS_SHIFT: u32 = 7;
 const MASKED_UNDERFLOW: u32 = UNDERFLOW << MASKS_SHIFT;
 /// Flush to zero.
-const FTZ: u32 = 1 << 15;
+pub const FTZ: u32 = 1 << 15;
 /// Everything that is not a flag.
 pub const CONTROL: u32 = !FLAGS;
 /// After reset, and the host's while a vCPU runs.
@@ -103,6 +103,7 @@ fn has_tiny(kind: FpResult, result: u128) -> bool {
         FpResult::Doubles => (0..2).any(double),
         FpResult::Single => single(0),
         FpResult::Double => double(0),
+        FpResult::Halves => (0..4).any(|k| matches!(result >> (16 * k) & 0x7FFF, 1..0x400)),
         FpResult::Other => false,
     }
 }

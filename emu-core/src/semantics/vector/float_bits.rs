@@ -3,6 +3,7 @@
 
 use super::{
     ALIGNED, AVX, Meaning, Rows,
+    forms::{binary, unary},
     operand::{Encoding, Vex, VexUnary, read_lane, read_lanes, registers, set_low_flags},
     packed::{Packed, WithFourth, WithXmm0},
 };
@@ -40,23 +41,11 @@ impl<O: LaneOperation, V: Encoding> Meaning for Test<O, V> {
     }
 }
 
-/// An operation on two sources in all its encodings: legacy, VEX.128, VEX.256.
-fn packed<O: LaneOperation>(rows: &mut impl Rows, codes: [Code; 3]) {
-    by_lane::<O, 0>(rows, codes);
-}
-
-/// The same with `BITS` bits of the immediate for each lane.
+/// An operation on two sources in all its encodings, with `BITS` bits of the immediate for each lane.
 fn by_lane<O: LaneOperation, const BITS: u8>(rows: &mut impl Rows, [legacy, xmm, ymm]: [Code; 3]) {
     rows.add::<Packed<O>>(legacy, ALIGNED);
     rows.add::<Packed<O, Vex, BITS>>(xmm, AVX);
     rows.add::<Packed<O, Vex, BITS>>(ymm, AVX);
-}
-
-/// An operation on one source.
-fn unary<O: LaneOperation>(rows: &mut impl Rows, [legacy, xmm, ymm]: [Code; 3]) {
-    rows.add::<Packed<O>>(legacy, ALIGNED);
-    rows.add::<Packed<O, VexUnary>>(xmm, AVX);
-    rows.add::<Packed<O, VexUnary>>(ymm, AVX);
 }
 
 /// A blend by the signs of a vector: XMM0 or the fourth operand.
@@ -81,34 +70,34 @@ pub fn list<R: Rows>(rows: &mut R) {
 }
 
 fn logic<R: Rows>(rows: &mut R) {
-    packed::<Pand>(rows, [Andps_xmm_xmmm128, VEX_Vandps_xmm_xmm_xmmm128, VEX_Vandps_ymm_ymm_ymmm256]);
-    packed::<Pand>(rows, [Andpd_xmm_xmmm128, VEX_Vandpd_xmm_xmm_xmmm128, VEX_Vandpd_ymm_ymm_ymmm256]);
-    packed::<Pandn>(rows, [Andnps_xmm_xmmm128, VEX_Vandnps_xmm_xmm_xmmm128, VEX_Vandnps_ymm_ymm_ymmm256]);
-    packed::<Pandn>(rows, [Andnpd_xmm_xmmm128, VEX_Vandnpd_xmm_xmm_xmmm128, VEX_Vandnpd_ymm_ymm_ymmm256]);
-    packed::<Por>(rows, [Orps_xmm_xmmm128, VEX_Vorps_xmm_xmm_xmmm128, VEX_Vorps_ymm_ymm_ymmm256]);
-    packed::<Por>(rows, [Orpd_xmm_xmmm128, VEX_Vorpd_xmm_xmm_xmmm128, VEX_Vorpd_ymm_ymm_ymmm256]);
-    packed::<Pxor>(rows, [Xorps_xmm_xmmm128, VEX_Vxorps_xmm_xmm_xmmm128, VEX_Vxorps_ymm_ymm_ymmm256]);
-    packed::<Pxor>(rows, [Xorpd_xmm_xmmm128, VEX_Vxorpd_xmm_xmm_xmmm128, VEX_Vxorpd_ymm_ymm_ymmm256]);
+    binary::<Pand>(rows, [Andps_xmm_xmmm128, VEX_Vandps_xmm_xmm_xmmm128, VEX_Vandps_ymm_ymm_ymmm256]);
+    binary::<Pand>(rows, [Andpd_xmm_xmmm128, VEX_Vandpd_xmm_xmm_xmmm128, VEX_Vandpd_ymm_ymm_ymmm256]);
+    binary::<Pandn>(rows, [Andnps_xmm_xmmm128, VEX_Vandnps_xmm_xmm_xmmm128, VEX_Vandnps_ymm_ymm_ymmm256]);
+    binary::<Pandn>(rows, [Andnpd_xmm_xmmm128, VEX_Vandnpd_xmm_xmm_xmmm128, VEX_Vandnpd_ymm_ymm_ymmm256]);
+    binary::<Por>(rows, [Orps_xmm_xmmm128, VEX_Vorps_xmm_xmm_xmmm128, VEX_Vorps_ymm_ymm_ymmm256]);
+    binary::<Por>(rows, [Orpd_xmm_xmmm128, VEX_Vorpd_xmm_xmm_xmmm128, VEX_Vorpd_ymm_ymm_ymmm256]);
+    binary::<Pxor>(rows, [Xorps_xmm_xmmm128, VEX_Vxorps_xmm_xmm_xmmm128, VEX_Vxorps_ymm_ymm_ymmm256]);
+    binary::<Pxor>(rows, [Xorpd_xmm_xmmm128, VEX_Vxorpd_xmm_xmm_xmmm128, VEX_Vxorpd_ymm_ymm_ymmm256]);
 }
 
 fn shuffles<R: Rows>(rows: &mut R) {
-    packed::<Punpckldq>(
+    binary::<Punpckldq>(
         rows,
         [Unpcklps_xmm_xmmm128, VEX_Vunpcklps_xmm_xmm_xmmm128, VEX_Vunpcklps_ymm_ymm_ymmm256],
     );
-    packed::<Punpckhdq>(
+    binary::<Punpckhdq>(
         rows,
         [Unpckhps_xmm_xmmm128, VEX_Vunpckhps_xmm_xmm_xmmm128, VEX_Vunpckhps_ymm_ymm_ymmm256],
     );
-    packed::<Punpcklqdq>(
+    binary::<Punpcklqdq>(
         rows,
         [Unpcklpd_xmm_xmmm128, VEX_Vunpcklpd_xmm_xmm_xmmm128, VEX_Vunpcklpd_ymm_ymm_ymmm256],
     );
-    packed::<Punpckhqdq>(
+    binary::<Punpckhqdq>(
         rows,
         [Unpckhpd_xmm_xmmm128, VEX_Vunpckhpd_xmm_xmm_xmmm128, VEX_Vunpckhpd_ymm_ymm_ymmm256],
     );
-    packed::<Shufps>(
+    binary::<Shufps>(
         rows,
         [Shufps_xmm_xmmm128_imm8, VEX_Vshufps_xmm_xmm_xmmm128_imm8, VEX_Vshufps_ymm_ymm_ymmm256_imm8],
     );

@@ -1,183 +1,104 @@
-//! Integer arithmetic, comparison, logic and shifts. SDM vol. 1, 9.4, 10.4.4, 11.4.2, 12.6, 12.9, 12.11.
-//! No flags but PTEST's.
+//! Integer arithmetic, comparison and logic. SDM vol. 1, 9.4, 10.4.4, 11.4.2, 12.6, 12.9, 12.11, 14.6. No flags
+//! but PTEST's.
 
 use super::{
-    ALIGNED, MMX, Meaning, Rows, SSE,
-    mmx::{Joined, Mmx, MmxByImmediate},
-    operand::{read_lane, set_low_flags},
-    packed::{ByImmediate, Packed},
+    ALIGNED, AVX, Rows,
+    float_bits::Test,
+    forms::{all, all_joined, all_unary, binary, narrow_unary},
+    operand::{Legacy, Vex, VexUnary},
+    packed::Packed,
 };
-use crate::{
-    decode::Insn,
-    lane::{
-        LaneOperation, Mpsadbw, Pabsb, Pabsd, Pabsw, Paddb, Paddd, Paddq, Paddsb, Paddsw, Paddusb, Paddusw,
-        Paddw, Pand, Pandn, Pavgb, Pavgw, Pcmpeqb, Pcmpeqd, Pcmpeqq, Pcmpeqw, Pcmpgtb, Pcmpgtd, Pcmpgtq,
-        Pcmpgtw, Phaddd, Phaddsw, Phaddw, Phminposuw, Phsubd, Phsubsw, Phsubw, Pmaddubsw, Pmaddwd, Pmaxsb,
-        Pmaxsd, Pmaxsw, Pmaxub, Pmaxud, Pmaxuw, Pminsb, Pminsd, Pminsw, Pminub, Pminud, Pminuw, Pmuldq,
-        Pmulhrsw, Pmulhuw, Pmulhw, Pmulld, Pmullw, Pmuludq, Por, Psadbw, Psignb, Psignd, Psignw, Pslld,
-        Pslldq, Psllq, Psllw, Psrad, Psraw, Psrld, Psrldq, Psrlq, Psrlw, Psubb, Psubd, Psubq, Psubsb, Psubsw,
-        Psubusb, Psubusw, Psubw, Ptest, Pxor,
-    },
-    semantics::{Emitter, Form, Step},
-};
-use iced_x86::Code;
-
-/// PTEST: ZF and CF from two ANDs; the other flags become zero.
-struct Test;
-
-impl Meaning for Test {
-    #[inline(always)]
-    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let b = read_lane::<E, F>(e, i, 1)?;
-        let a = e.vector(i.reg[0], 0);
-        let flags = e.lane_op::<Ptest>(a, b, 0);
-        let flags = e.lane_low(flags);
-        set_low_flags(e, flags);
-        Ok(())
-    }
-}
-
-/// An operation on MMX and on XMM registers.
-fn both<O: LaneOperation>(rows: &mut impl Rows, mmx: Code, xmm: Code) {
-    rows.add::<Mmx<O>>(mmx, MMX);
-    rows.add::<Packed<O>>(xmm, ALIGNED);
-}
-
-/// A horizontal operation on both.
-fn horizontal<O: LaneOperation>(rows: &mut impl Rows, mmx: Code, xmm: Code) {
-    rows.add::<Mmx<O, Joined>>(mmx, MMX);
-    rows.add::<Packed<O>>(xmm, ALIGNED);
-}
-
-/// A shift of both, by the second operand and by the immediate.
-fn shift<O: LaneOperation>(rows: &mut impl Rows, mmx: [Code; 2], xmm: [Code; 2]) {
-    rows.add::<Mmx<O>>(mmx[0], MMX);
-    rows.add::<MmxByImmediate<O>>(mmx[1], MMX);
-    rows.add::<Packed<O>>(xmm[0], ALIGNED);
-    rows.add::<ByImmediate<O>>(xmm[1], SSE);
-}
+use crate::lane::*;
+use iced_x86::Code::*;
 
 /// Rows of this family.
 pub fn list(rows: &mut impl Rows) {
     arithmetic(rows);
     comparison(rows);
     logic(rows);
-    rows.add::<Test>(Code::Ptest_xmm_xmmm128, ALIGNED);
 }
 
+#[rustfmt::skip]
 fn arithmetic<R: Rows>(rows: &mut R) {
-    both::<Paddb>(rows, Code::Paddb_mm_mmm64, Code::Paddb_xmm_xmmm128);
-    both::<Paddw>(rows, Code::Paddw_mm_mmm64, Code::Paddw_xmm_xmmm128);
-    both::<Paddd>(rows, Code::Paddd_mm_mmm64, Code::Paddd_xmm_xmmm128);
-    both::<Paddq>(rows, Code::Paddq_mm_mmm64, Code::Paddq_xmm_xmmm128);
-    both::<Psubb>(rows, Code::Psubb_mm_mmm64, Code::Psubb_xmm_xmmm128);
-    both::<Psubw>(rows, Code::Psubw_mm_mmm64, Code::Psubw_xmm_xmmm128);
-    both::<Psubd>(rows, Code::Psubd_mm_mmm64, Code::Psubd_xmm_xmmm128);
-    both::<Psubq>(rows, Code::Psubq_mm_mmm64, Code::Psubq_xmm_xmmm128);
-    both::<Paddsb>(rows, Code::Paddsb_mm_mmm64, Code::Paddsb_xmm_xmmm128);
-    both::<Paddsw>(rows, Code::Paddsw_mm_mmm64, Code::Paddsw_xmm_xmmm128);
-    both::<Paddusb>(rows, Code::Paddusb_mm_mmm64, Code::Paddusb_xmm_xmmm128);
-    both::<Paddusw>(rows, Code::Paddusw_mm_mmm64, Code::Paddusw_xmm_xmmm128);
-    both::<Psubsb>(rows, Code::Psubsb_mm_mmm64, Code::Psubsb_xmm_xmmm128);
-    both::<Psubsw>(rows, Code::Psubsw_mm_mmm64, Code::Psubsw_xmm_xmmm128);
-    both::<Psubusb>(rows, Code::Psubusb_mm_mmm64, Code::Psubusb_xmm_xmmm128);
-    both::<Psubusw>(rows, Code::Psubusw_mm_mmm64, Code::Psubusw_xmm_xmmm128);
-    both::<Pmullw>(rows, Code::Pmullw_mm_mmm64, Code::Pmullw_xmm_xmmm128);
-    both::<Pmulhw>(rows, Code::Pmulhw_mm_mmm64, Code::Pmulhw_xmm_xmmm128);
-    both::<Pmulhuw>(rows, Code::Pmulhuw_mm_mmm64, Code::Pmulhuw_xmm_xmmm128);
-    both::<Pmulhrsw>(rows, Code::Pmulhrsw_mm_mmm64, Code::Pmulhrsw_xmm_xmmm128);
-    both::<Pmuludq>(rows, Code::Pmuludq_mm_mmm64, Code::Pmuludq_xmm_xmmm128);
-    both::<Pmaddwd>(rows, Code::Pmaddwd_mm_mmm64, Code::Pmaddwd_xmm_xmmm128);
-    both::<Pmaddubsw>(rows, Code::Pmaddubsw_mm_mmm64, Code::Pmaddubsw_xmm_xmmm128);
-    both::<Pavgb>(rows, Code::Pavgb_mm_mmm64, Code::Pavgb_xmm_xmmm128);
-    both::<Pavgw>(rows, Code::Pavgw_mm_mmm64, Code::Pavgw_xmm_xmmm128);
-    both::<Psadbw>(rows, Code::Psadbw_mm_mmm64, Code::Psadbw_xmm_xmmm128);
-    both::<Pabsb>(rows, Code::Pabsb_mm_mmm64, Code::Pabsb_xmm_xmmm128);
-    both::<Pabsw>(rows, Code::Pabsw_mm_mmm64, Code::Pabsw_xmm_xmmm128);
-    both::<Pabsd>(rows, Code::Pabsd_mm_mmm64, Code::Pabsd_xmm_xmmm128);
-    both::<Psignb>(rows, Code::Psignb_mm_mmm64, Code::Psignb_xmm_xmmm128);
-    both::<Psignw>(rows, Code::Psignw_mm_mmm64, Code::Psignw_xmm_xmmm128);
-    both::<Psignd>(rows, Code::Psignd_mm_mmm64, Code::Psignd_xmm_xmmm128);
-    horizontal::<Phaddw>(rows, Code::Phaddw_mm_mmm64, Code::Phaddw_xmm_xmmm128);
-    horizontal::<Phaddd>(rows, Code::Phaddd_mm_mmm64, Code::Phaddd_xmm_xmmm128);
-    horizontal::<Phaddsw>(rows, Code::Phaddsw_mm_mmm64, Code::Phaddsw_xmm_xmmm128);
-    horizontal::<Phsubw>(rows, Code::Phsubw_mm_mmm64, Code::Phsubw_xmm_xmmm128);
-    horizontal::<Phsubd>(rows, Code::Phsubd_mm_mmm64, Code::Phsubd_xmm_xmmm128);
-    horizontal::<Phsubsw>(rows, Code::Phsubsw_mm_mmm64, Code::Phsubsw_xmm_xmmm128);
-    rows.add::<Packed<Pmulld>>(Code::Pmulld_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pmuldq>>(Code::Pmuldq_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Mpsadbw>>(Code::Mpsadbw_xmm_xmmm128_imm8, ALIGNED);
-    rows.add::<Packed<Phminposuw>>(Code::Phminposuw_xmm_xmmm128, ALIGNED);
+    all::<Paddb>(rows, Paddb_mm_mmm64, [Paddb_xmm_xmmm128, VEX_Vpaddb_xmm_xmm_xmmm128, VEX_Vpaddb_ymm_ymm_ymmm256]);
+    all::<Paddw>(rows, Paddw_mm_mmm64, [Paddw_xmm_xmmm128, VEX_Vpaddw_xmm_xmm_xmmm128, VEX_Vpaddw_ymm_ymm_ymmm256]);
+    all::<Paddd>(rows, Paddd_mm_mmm64, [Paddd_xmm_xmmm128, VEX_Vpaddd_xmm_xmm_xmmm128, VEX_Vpaddd_ymm_ymm_ymmm256]);
+    all::<Paddq>(rows, Paddq_mm_mmm64, [Paddq_xmm_xmmm128, VEX_Vpaddq_xmm_xmm_xmmm128, VEX_Vpaddq_ymm_ymm_ymmm256]);
+    all::<Psubb>(rows, Psubb_mm_mmm64, [Psubb_xmm_xmmm128, VEX_Vpsubb_xmm_xmm_xmmm128, VEX_Vpsubb_ymm_ymm_ymmm256]);
+    all::<Psubw>(rows, Psubw_mm_mmm64, [Psubw_xmm_xmmm128, VEX_Vpsubw_xmm_xmm_xmmm128, VEX_Vpsubw_ymm_ymm_ymmm256]);
+    all::<Psubd>(rows, Psubd_mm_mmm64, [Psubd_xmm_xmmm128, VEX_Vpsubd_xmm_xmm_xmmm128, VEX_Vpsubd_ymm_ymm_ymmm256]);
+    all::<Psubq>(rows, Psubq_mm_mmm64, [Psubq_xmm_xmmm128, VEX_Vpsubq_xmm_xmm_xmmm128, VEX_Vpsubq_ymm_ymm_ymmm256]);
+    all::<Paddsb>(rows, Paddsb_mm_mmm64, [Paddsb_xmm_xmmm128, VEX_Vpaddsb_xmm_xmm_xmmm128, VEX_Vpaddsb_ymm_ymm_ymmm256]);
+    all::<Paddsw>(rows, Paddsw_mm_mmm64, [Paddsw_xmm_xmmm128, VEX_Vpaddsw_xmm_xmm_xmmm128, VEX_Vpaddsw_ymm_ymm_ymmm256]);
+    all::<Paddusb>(rows, Paddusb_mm_mmm64, [Paddusb_xmm_xmmm128, VEX_Vpaddusb_xmm_xmm_xmmm128, VEX_Vpaddusb_ymm_ymm_ymmm256]);
+    all::<Paddusw>(rows, Paddusw_mm_mmm64, [Paddusw_xmm_xmmm128, VEX_Vpaddusw_xmm_xmm_xmmm128, VEX_Vpaddusw_ymm_ymm_ymmm256]);
+    all::<Psubsb>(rows, Psubsb_mm_mmm64, [Psubsb_xmm_xmmm128, VEX_Vpsubsb_xmm_xmm_xmmm128, VEX_Vpsubsb_ymm_ymm_ymmm256]);
+    all::<Psubsw>(rows, Psubsw_mm_mmm64, [Psubsw_xmm_xmmm128, VEX_Vpsubsw_xmm_xmm_xmmm128, VEX_Vpsubsw_ymm_ymm_ymmm256]);
+    all::<Psubusb>(rows, Psubusb_mm_mmm64, [Psubusb_xmm_xmmm128, VEX_Vpsubusb_xmm_xmm_xmmm128, VEX_Vpsubusb_ymm_ymm_ymmm256]);
+    all::<Psubusw>(rows, Psubusw_mm_mmm64, [Psubusw_xmm_xmmm128, VEX_Vpsubusw_xmm_xmm_xmmm128, VEX_Vpsubusw_ymm_ymm_ymmm256]);
+    all::<Pmullw>(rows, Pmullw_mm_mmm64, [Pmullw_xmm_xmmm128, VEX_Vpmullw_xmm_xmm_xmmm128, VEX_Vpmullw_ymm_ymm_ymmm256]);
+    all::<Pmulhw>(rows, Pmulhw_mm_mmm64, [Pmulhw_xmm_xmmm128, VEX_Vpmulhw_xmm_xmm_xmmm128, VEX_Vpmulhw_ymm_ymm_ymmm256]);
+    all::<Pmulhuw>(rows, Pmulhuw_mm_mmm64, [Pmulhuw_xmm_xmmm128, VEX_Vpmulhuw_xmm_xmm_xmmm128, VEX_Vpmulhuw_ymm_ymm_ymmm256]);
+    all::<Pmulhrsw>(rows, Pmulhrsw_mm_mmm64, [Pmulhrsw_xmm_xmmm128, VEX_Vpmulhrsw_xmm_xmm_xmmm128, VEX_Vpmulhrsw_ymm_ymm_ymmm256]);
+    all::<Pmuludq>(rows, Pmuludq_mm_mmm64, [Pmuludq_xmm_xmmm128, VEX_Vpmuludq_xmm_xmm_xmmm128, VEX_Vpmuludq_ymm_ymm_ymmm256]);
+    all::<Pmaddwd>(rows, Pmaddwd_mm_mmm64, [Pmaddwd_xmm_xmmm128, VEX_Vpmaddwd_xmm_xmm_xmmm128, VEX_Vpmaddwd_ymm_ymm_ymmm256]);
+    all::<Pmaddubsw>(rows, Pmaddubsw_mm_mmm64, [Pmaddubsw_xmm_xmmm128, VEX_Vpmaddubsw_xmm_xmm_xmmm128, VEX_Vpmaddubsw_ymm_ymm_ymmm256]);
+    all::<Pavgb>(rows, Pavgb_mm_mmm64, [Pavgb_xmm_xmmm128, VEX_Vpavgb_xmm_xmm_xmmm128, VEX_Vpavgb_ymm_ymm_ymmm256]);
+    all::<Pavgw>(rows, Pavgw_mm_mmm64, [Pavgw_xmm_xmmm128, VEX_Vpavgw_xmm_xmm_xmmm128, VEX_Vpavgw_ymm_ymm_ymmm256]);
+    all::<Psadbw>(rows, Psadbw_mm_mmm64, [Psadbw_xmm_xmmm128, VEX_Vpsadbw_xmm_xmm_xmmm128, VEX_Vpsadbw_ymm_ymm_ymmm256]);
+    all::<Psignb>(rows, Psignb_mm_mmm64, [Psignb_xmm_xmmm128, VEX_Vpsignb_xmm_xmm_xmmm128, VEX_Vpsignb_ymm_ymm_ymmm256]);
+    all::<Psignw>(rows, Psignw_mm_mmm64, [Psignw_xmm_xmmm128, VEX_Vpsignw_xmm_xmm_xmmm128, VEX_Vpsignw_ymm_ymm_ymmm256]);
+    all::<Psignd>(rows, Psignd_mm_mmm64, [Psignd_xmm_xmmm128, VEX_Vpsignd_xmm_xmm_xmmm128, VEX_Vpsignd_ymm_ymm_ymmm256]);
+    all_unary::<Pabsb>(rows, Pabsb_mm_mmm64, [Pabsb_xmm_xmmm128, VEX_Vpabsb_xmm_xmmm128, VEX_Vpabsb_ymm_ymmm256]);
+    all_unary::<Pabsw>(rows, Pabsw_mm_mmm64, [Pabsw_xmm_xmmm128, VEX_Vpabsw_xmm_xmmm128, VEX_Vpabsw_ymm_ymmm256]);
+    all_unary::<Pabsd>(rows, Pabsd_mm_mmm64, [Pabsd_xmm_xmmm128, VEX_Vpabsd_xmm_xmmm128, VEX_Vpabsd_ymm_ymmm256]);
+    all_joined::<Phaddw>(rows, Phaddw_mm_mmm64, [Phaddw_xmm_xmmm128, VEX_Vphaddw_xmm_xmm_xmmm128, VEX_Vphaddw_ymm_ymm_ymmm256]);
+    all_joined::<Phaddd>(rows, Phaddd_mm_mmm64, [Phaddd_xmm_xmmm128, VEX_Vphaddd_xmm_xmm_xmmm128, VEX_Vphaddd_ymm_ymm_ymmm256]);
+    all_joined::<Phaddsw>(rows, Phaddsw_mm_mmm64, [Phaddsw_xmm_xmmm128, VEX_Vphaddsw_xmm_xmm_xmmm128, VEX_Vphaddsw_ymm_ymm_ymmm256]);
+    all_joined::<Phsubw>(rows, Phsubw_mm_mmm64, [Phsubw_xmm_xmmm128, VEX_Vphsubw_xmm_xmm_xmmm128, VEX_Vphsubw_ymm_ymm_ymmm256]);
+    all_joined::<Phsubd>(rows, Phsubd_mm_mmm64, [Phsubd_xmm_xmmm128, VEX_Vphsubd_xmm_xmm_xmmm128, VEX_Vphsubd_ymm_ymm_ymmm256]);
+    all_joined::<Phsubsw>(rows, Phsubsw_mm_mmm64, [Phsubsw_xmm_xmmm128, VEX_Vphsubsw_xmm_xmm_xmmm128, VEX_Vphsubsw_ymm_ymm_ymmm256]);
+    binary::<Pmulld>(rows, [Pmulld_xmm_xmmm128, VEX_Vpmulld_xmm_xmm_xmmm128, VEX_Vpmulld_ymm_ymm_ymmm256]);
+    binary::<Pmuldq>(rows, [Pmuldq_xmm_xmmm128, VEX_Vpmuldq_xmm_xmm_xmmm128, VEX_Vpmuldq_ymm_ymm_ymmm256]);
+    narrow_unary::<Phminposuw>(rows, [Phminposuw_xmm_xmmm128, VEX_Vphminposuw_xmm_xmmm128]);
+    rows.add::<Packed<Mpsadbw>>(Mpsadbw_xmm_xmmm128_imm8, ALIGNED);
+    for code in [VEX_Vmpsadbw_xmm_xmm_xmmm128_imm8, VEX_Vmpsadbw_ymm_ymm_ymmm256_imm8] {
+        rows.add_rare::<Packed<Mpsadbw, Vex, 3>>(code, AVX);
+    }
 }
 
+#[rustfmt::skip]
 fn comparison<R: Rows>(rows: &mut R) {
-    both::<Pcmpeqb>(rows, Code::Pcmpeqb_mm_mmm64, Code::Pcmpeqb_xmm_xmmm128);
-    both::<Pcmpeqw>(rows, Code::Pcmpeqw_mm_mmm64, Code::Pcmpeqw_xmm_xmmm128);
-    both::<Pcmpeqd>(rows, Code::Pcmpeqd_mm_mmm64, Code::Pcmpeqd_xmm_xmmm128);
-    both::<Pcmpgtb>(rows, Code::Pcmpgtb_mm_mmm64, Code::Pcmpgtb_xmm_xmmm128);
-    both::<Pcmpgtw>(rows, Code::Pcmpgtw_mm_mmm64, Code::Pcmpgtw_xmm_xmmm128);
-    both::<Pcmpgtd>(rows, Code::Pcmpgtd_mm_mmm64, Code::Pcmpgtd_xmm_xmmm128);
-    both::<Pminub>(rows, Code::Pminub_mm_mmm64, Code::Pminub_xmm_xmmm128);
-    both::<Pminsw>(rows, Code::Pminsw_mm_mmm64, Code::Pminsw_xmm_xmmm128);
-    both::<Pmaxub>(rows, Code::Pmaxub_mm_mmm64, Code::Pmaxub_xmm_xmmm128);
-    both::<Pmaxsw>(rows, Code::Pmaxsw_mm_mmm64, Code::Pmaxsw_xmm_xmmm128);
-    rows.add::<Packed<Pcmpeqq>>(Code::Pcmpeqq_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pcmpgtq>>(Code::Pcmpgtq_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pminsb>>(Code::Pminsb_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pminsd>>(Code::Pminsd_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pminuw>>(Code::Pminuw_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pminud>>(Code::Pminud_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pmaxsb>>(Code::Pmaxsb_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pmaxsd>>(Code::Pmaxsd_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pmaxuw>>(Code::Pmaxuw_xmm_xmmm128, ALIGNED);
-    rows.add::<Packed<Pmaxud>>(Code::Pmaxud_xmm_xmmm128, ALIGNED);
+    all::<Pcmpeqb>(rows, Pcmpeqb_mm_mmm64, [Pcmpeqb_xmm_xmmm128, VEX_Vpcmpeqb_xmm_xmm_xmmm128, VEX_Vpcmpeqb_ymm_ymm_ymmm256]);
+    all::<Pcmpeqw>(rows, Pcmpeqw_mm_mmm64, [Pcmpeqw_xmm_xmmm128, VEX_Vpcmpeqw_xmm_xmm_xmmm128, VEX_Vpcmpeqw_ymm_ymm_ymmm256]);
+    all::<Pcmpeqd>(rows, Pcmpeqd_mm_mmm64, [Pcmpeqd_xmm_xmmm128, VEX_Vpcmpeqd_xmm_xmm_xmmm128, VEX_Vpcmpeqd_ymm_ymm_ymmm256]);
+    all::<Pcmpgtb>(rows, Pcmpgtb_mm_mmm64, [Pcmpgtb_xmm_xmmm128, VEX_Vpcmpgtb_xmm_xmm_xmmm128, VEX_Vpcmpgtb_ymm_ymm_ymmm256]);
+    all::<Pcmpgtw>(rows, Pcmpgtw_mm_mmm64, [Pcmpgtw_xmm_xmmm128, VEX_Vpcmpgtw_xmm_xmm_xmmm128, VEX_Vpcmpgtw_ymm_ymm_ymmm256]);
+    all::<Pcmpgtd>(rows, Pcmpgtd_mm_mmm64, [Pcmpgtd_xmm_xmmm128, VEX_Vpcmpgtd_xmm_xmm_xmmm128, VEX_Vpcmpgtd_ymm_ymm_ymmm256]);
+    all::<Pminub>(rows, Pminub_mm_mmm64, [Pminub_xmm_xmmm128, VEX_Vpminub_xmm_xmm_xmmm128, VEX_Vpminub_ymm_ymm_ymmm256]);
+    all::<Pminsw>(rows, Pminsw_mm_mmm64, [Pminsw_xmm_xmmm128, VEX_Vpminsw_xmm_xmm_xmmm128, VEX_Vpminsw_ymm_ymm_ymmm256]);
+    all::<Pmaxub>(rows, Pmaxub_mm_mmm64, [Pmaxub_xmm_xmmm128, VEX_Vpmaxub_xmm_xmm_xmmm128, VEX_Vpmaxub_ymm_ymm_ymmm256]);
+    all::<Pmaxsw>(rows, Pmaxsw_mm_mmm64, [Pmaxsw_xmm_xmmm128, VEX_Vpmaxsw_xmm_xmm_xmmm128, VEX_Vpmaxsw_ymm_ymm_ymmm256]);
+    binary::<Pcmpeqq>(rows, [Pcmpeqq_xmm_xmmm128, VEX_Vpcmpeqq_xmm_xmm_xmmm128, VEX_Vpcmpeqq_ymm_ymm_ymmm256]);
+    binary::<Pcmpgtq>(rows, [Pcmpgtq_xmm_xmmm128, VEX_Vpcmpgtq_xmm_xmm_xmmm128, VEX_Vpcmpgtq_ymm_ymm_ymmm256]);
+    binary::<Pminsb>(rows, [Pminsb_xmm_xmmm128, VEX_Vpminsb_xmm_xmm_xmmm128, VEX_Vpminsb_ymm_ymm_ymmm256]);
+    binary::<Pminsd>(rows, [Pminsd_xmm_xmmm128, VEX_Vpminsd_xmm_xmm_xmmm128, VEX_Vpminsd_ymm_ymm_ymmm256]);
+    binary::<Pminuw>(rows, [Pminuw_xmm_xmmm128, VEX_Vpminuw_xmm_xmm_xmmm128, VEX_Vpminuw_ymm_ymm_ymmm256]);
+    binary::<Pminud>(rows, [Pminud_xmm_xmmm128, VEX_Vpminud_xmm_xmm_xmmm128, VEX_Vpminud_ymm_ymm_ymmm256]);
+    binary::<Pmaxsb>(rows, [Pmaxsb_xmm_xmmm128, VEX_Vpmaxsb_xmm_xmm_xmmm128, VEX_Vpmaxsb_ymm_ymm_ymmm256]);
+    binary::<Pmaxsd>(rows, [Pmaxsd_xmm_xmmm128, VEX_Vpmaxsd_xmm_xmm_xmmm128, VEX_Vpmaxsd_ymm_ymm_ymmm256]);
+    binary::<Pmaxuw>(rows, [Pmaxuw_xmm_xmmm128, VEX_Vpmaxuw_xmm_xmm_xmmm128, VEX_Vpmaxuw_ymm_ymm_ymmm256]);
+    binary::<Pmaxud>(rows, [Pmaxud_xmm_xmmm128, VEX_Vpmaxud_xmm_xmm_xmmm128, VEX_Vpmaxud_ymm_ymm_ymmm256]);
 }
 
+#[rustfmt::skip]
 fn logic<R: Rows>(rows: &mut R) {
-    both::<Pand>(rows, Code::Pand_mm_mmm64, Code::Pand_xmm_xmmm128);
-    both::<Pandn>(rows, Code::Pandn_mm_mmm64, Code::Pandn_xmm_xmmm128);
-    both::<Por>(rows, Code::Por_mm_mmm64, Code::Por_xmm_xmmm128);
-    both::<Pxor>(rows, Code::Pxor_mm_mmm64, Code::Pxor_xmm_xmmm128);
-    shift::<Psllw>(
-        rows,
-        [Code::Psllw_mm_mmm64, Code::Psllw_mm_imm8],
-        [Code::Psllw_xmm_xmmm128, Code::Psllw_xmm_imm8],
-    );
-    shift::<Pslld>(
-        rows,
-        [Code::Pslld_mm_mmm64, Code::Pslld_mm_imm8],
-        [Code::Pslld_xmm_xmmm128, Code::Pslld_xmm_imm8],
-    );
-    shift::<Psllq>(
-        rows,
-        [Code::Psllq_mm_mmm64, Code::Psllq_mm_imm8],
-        [Code::Psllq_xmm_xmmm128, Code::Psllq_xmm_imm8],
-    );
-    shift::<Psrlw>(
-        rows,
-        [Code::Psrlw_mm_mmm64, Code::Psrlw_mm_imm8],
-        [Code::Psrlw_xmm_xmmm128, Code::Psrlw_xmm_imm8],
-    );
-    shift::<Psrld>(
-        rows,
-        [Code::Psrld_mm_mmm64, Code::Psrld_mm_imm8],
-        [Code::Psrld_xmm_xmmm128, Code::Psrld_xmm_imm8],
-    );
-    shift::<Psrlq>(
-        rows,
-        [Code::Psrlq_mm_mmm64, Code::Psrlq_mm_imm8],
-        [Code::Psrlq_xmm_xmmm128, Code::Psrlq_xmm_imm8],
-    );
-    shift::<Psraw>(
-        rows,
-        [Code::Psraw_mm_mmm64, Code::Psraw_mm_imm8],
-        [Code::Psraw_xmm_xmmm128, Code::Psraw_xmm_imm8],
-    );
-    shift::<Psrad>(
-        rows,
-        [Code::Psrad_mm_mmm64, Code::Psrad_mm_imm8],
-        [Code::Psrad_xmm_xmmm128, Code::Psrad_xmm_imm8],
-    );
-    rows.add::<ByImmediate<Pslldq>>(Code::Pslldq_xmm_imm8, SSE);
-    rows.add::<ByImmediate<Psrldq>>(Code::Psrldq_xmm_imm8, SSE);
+    all::<Pand>(rows, Pand_mm_mmm64, [Pand_xmm_xmmm128, VEX_Vpand_xmm_xmm_xmmm128, VEX_Vpand_ymm_ymm_ymmm256]);
+    all::<Pandn>(rows, Pandn_mm_mmm64, [Pandn_xmm_xmmm128, VEX_Vpandn_xmm_xmm_xmmm128, VEX_Vpandn_ymm_ymm_ymmm256]);
+    all::<Por>(rows, Por_mm_mmm64, [Por_xmm_xmmm128, VEX_Vpor_xmm_xmm_xmmm128, VEX_Vpor_ymm_ymm_ymmm256]);
+    all::<Pxor>(rows, Pxor_mm_mmm64, [Pxor_xmm_xmmm128, VEX_Vpxor_xmm_xmm_xmmm128, VEX_Vpxor_ymm_ymm_ymmm256]);
+    rows.add::<Test<Ptest, Legacy>>(Ptest_xmm_xmmm128, ALIGNED);
+    for code in [VEX_Vptest_xmm_xmmm128, VEX_Vptest_ymm_ymmm256] {
+        rows.add::<Test<Ptest, VexUnary>>(code, AVX);
+    }
 }

@@ -1,5 +1,5 @@
 //! Whole lanes: inserted, extracted, permuted, broadcast. SDM vol. 2, VINSERTF128, VEXTRACTF128, VPERM2F128,
-//! VBROADCASTF128.
+//! VBROADCASTF128 of AVX, and those of AVX2 with I in place of F, which do the same.
 
 use super::{
     AVX, Meaning, Rows,
@@ -69,8 +69,16 @@ impl Meaning for Broadcast {
 
 /// Rows of this family.
 pub fn list<R: Rows>(rows: &mut R) {
-    rows.add::<Insert>(VEX_Vinsertf128_ymm_ymm_xmmm128_imm8, AVX);
-    rows.add::<Extract>(VEX_Vextractf128_xmmm128_ymm_imm8, AVX);
-    rows.add::<Permute>(VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, AVX);
-    rows.add::<Broadcast>(VEX_Vbroadcastf128_ymm_m128, AVX);
+    for code in [VEX_Vinsertf128_ymm_ymm_xmmm128_imm8, VEX_Vinserti128_ymm_ymm_xmmm128_imm8] {
+        rows.add::<Insert>(code, AVX);
+    }
+    for code in [VEX_Vextractf128_xmmm128_ymm_imm8, VEX_Vextracti128_xmmm128_ymm_imm8] {
+        rows.add::<Extract>(code, AVX);
+    }
+    for code in [VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, VEX_Vperm2i128_ymm_ymm_ymmm256_imm8] {
+        rows.add::<Permute>(code, AVX);
+    }
+    for code in [VEX_Vbroadcastf128_ymm_m128, VEX_Vbroadcasti128_ymm_m128] {
+        rows.add::<Broadcast>(code, AVX);
+    }
 }

@@ -6,7 +6,7 @@
 use super::{
     ALIGNED, AVX, AVX_ALIGNED, Meaning, Rows, SSE,
     operand::{
-        Encoding, Legacy, Vex, VexUnary, extend, read_gpr, read_lane, read_lanes, read_low, registers,
+        Encoding, Legacy, Vex, VexUnary, extend, merge, read_gpr, read_lane, read_lanes, read_low, registers,
         with_low, write_gpr, write_lane, write_lanes,
     },
     packed::width,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     arch::Width,
     decode::{Insn, Kind, flag},
-    lane::{LaneOperation, Pshufd, Punpcklqdq},
+    lane::Punpcklqdq,
     semantics::{Emitter, Form, Step},
 };
 use iced_x86::Code::{self, *};
@@ -42,8 +42,6 @@ struct StoreHalf<const HIGH: bool>;
 struct Cross<const HIGH: bool, V = Legacy>(PhantomData<V>);
 /// MOVDDUP: the low 64 bits of each lane twice.
 struct Double<V = Legacy>(PhantomData<V>);
-/// The low 2^`W` bytes in every element: what `O` makes of them.
-struct Broadcast<O, const W: u8>(PhantomData<O>);
 /// MOVD and MOVQ from a general-purpose register or memory.
 struct FromGpr<const W: u8, V = Legacy>(PhantomData<V>);
 /// MOVD and MOVQ to a general-purpose register or memory.
@@ -79,20 +77,6 @@ fn store<E: Emitter, F: Form, V: Encoding, const N: usize>(e: &mut E, i: &Insn) 
     }
     write_lanes::<E, V, N>(e, i, value);
     Ok(())
-}
-
-/// `to` with the low `w` bits of `from`.
-#[inline(always)]
-fn merge<E: Emitter>(e: &mut E, w: Width, to: E::Lane, from: E::Lane) -> E::Lane {
-    let mut low = e.lane_low(from);
-    if w == Width::W32 {
-        let (mask, upper) = (e.constant(w.mask()), e.constant(!w.mask()));
-        let old = e.lane_low(to);
-        let kept = e.and(old, upper);
-        let new = e.and(low, mask);
-        low = e.or(kept, new);
-    }
-    with_low(e, to, low)
 }
 
 impl<const W: u8, V: Encoding> Meaning for LoadLow<W, V> {
@@ -207,19 +191,6 @@ impl<V: Encoding> Meaning for Double<V> {
         Ok(())
     }
 }
-impl<O: LaneOperation, const W: u8> Meaning for Broadcast<O, W> {
-    #[inline(always)]
-    fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        let value = read_low::<E, F>(e, i, 1, width(W))?;
-        let lane = e.lane_op::<O>(value, value, 0);
-        if VexUnary::both_lanes(i) {
-            write_lanes::<E, VexUnary, 2>(e, i, [lane; 2]);
-        } else {
-            write_lane::<E, VexUnary>(e, i, lane);
-        }
-        Ok(())
-    }
-}
 impl<const W: u8, V: Encoding> Meaning for FromGpr<W, V> {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
@@ -300,17 +271,6 @@ fn vectors<R: Rows>(rows: &mut R) {
     rows.add::<Double>(Movddup_xmm_xmmm64, SSE);
     for code in [VEX_Vmovddup_xmm_xmmm64, VEX_Vmovddup_ymm_ymmm256] {
         rows.add::<Double<VexUnary>>(code, AVX);
-    }
-    for code in [
-        VEX_Vbroadcastss_xmm_m32,
-        VEX_Vbroadcastss_ymm_m32,
-        VEX_Vbroadcastss_xmm_xmm,
-        VEX_Vbroadcastss_ymm_xmm,
-    ] {
-        rows.add::<Broadcast<Pshufd, 2>>(code, AVX);
-    }
-    for code in [VEX_Vbroadcastsd_ymm_m64, VEX_Vbroadcastsd_ymm_xmm] {
-        rows.add::<Broadcast<Punpcklqdq, 3>>(code, AVX);
     }
 }
 

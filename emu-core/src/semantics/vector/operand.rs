@@ -189,6 +189,20 @@ pub fn with_low<E: Emitter>(e: &mut E, to: E::Lane, low: E::Value) -> E::Lane {
     e.lane_from(low, high)
 }
 
+/// `to` with the low `w` bits of `from`.
+#[inline(always)]
+pub fn merge<E: Emitter>(e: &mut E, w: Width, to: E::Lane, from: E::Lane) -> E::Lane {
+    let mut low = e.lane_low(from);
+    if w == Width::W32 {
+        let (mask, upper) = (e.constant(w.mask()), e.constant(!w.mask()));
+        let old = e.lane_low(to);
+        let kept = e.and(old, upper);
+        let new = e.and(low, mask);
+        low = e.or(kept, new);
+    }
+    with_low(e, to, low)
+}
+
 /// Sets the flags from a value with CF, PF and ZF in their places in RFLAGS; clears the others.
 #[inline(always)]
 pub fn set_low_flags<E: Emitter>(e: &mut E, flags: E::Value) {

@@ -4,17 +4,18 @@
 //! comparisons do not need an aligned operand.
 
 use super::{
-    Meaning, Rows, SSE,
-    operand::{extend, read_lane},
+    AVX, Meaning, Rows, SSE,
+    operand::{Encoding, Legacy, Vex, extend, read_lane},
 };
 use crate::{
     arch::Width,
     cpu::slot,
     decode::{Insn, Kind},
-    lane::{ExpandMask, Pcmpestr, Pcmpistr, crc32},
+    lane::{ExpandMask, Pcmpestr, Pcmpistr, Pxor, crc32},
     semantics::{AnyForm, Attr, Emitter, Form, Step, operand::read},
 };
 use iced_x86::Code;
+use std::marker::PhantomData;
 
 const RAX: u8 = slot::byte_offset(slot::RAX);
 const RCX: u8 = slot::byte_offset(slot::RCX);
@@ -22,9 +23,11 @@ const RDX: u8 = slot::byte_offset(slot::RDX);
 
 /// A comparison: lengths explicit in xAX and xDX (`EXPLICIT`), as 64-bit numbers (`WIDE`); the result an index
 /// in ECX or a mask in XMM0 (`MASK`).
-struct Compare<const EXPLICIT: bool, const WIDE: bool, const MASK: bool>;
+struct Compare<V, const EXPLICIT: bool, const WIDE: bool, const MASK: bool>(PhantomData<V>);
 
-impl<const EXPLICIT: bool, const WIDE: bool, const MASK: bool> Meaning for Compare<EXPLICIT, WIDE, MASK> {
+impl<V: Encoding, const EXPLICIT: bool, const WIDE: bool, const MASK: bool> Meaning
+    for Compare<V, EXPLICIT, WIDE, MASK>
+{
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         let b = read_lane::<E, F>(e, i, 1)?;
@@ -44,6 +47,10 @@ impl<const EXPLICIT: bool, const WIDE: bool, const MASK: bool> Meaning for Compa
             let bits = extend(e, bits);
             let expanded = e.lane_op::<ExpandMask>(bits, bits, imm);
             e.set_vector(0, 0, expanded);
+            if V::CLEARS {
+                let zero = e.lane_op::<Pxor>(expanded, expanded, 0);
+                e.set_vector(0, 1, zero);
+            }
         } else {
             let index = index(e, bits, imm);
             e.set_gpr(Width::W32, RCX, index);
@@ -93,14 +100,41 @@ impl Meaning for Crc32 {
     }
 }
 
+/// A comparison: legacy SSE, VEX.128.
+fn both<const EXPLICIT: bool, const WIDE: bool, const MASK: bool>(
+    rows: &mut impl Rows,
+    [sse, vex]: [Code; 2],
+) {
+    rows.add::<Compare<Legacy, EXPLICIT, WIDE, MASK>>(sse, SSE);
+    rows.add_rare::<Compare<Vex, EXPLICIT, WIDE, MASK>>(vex, AVX);
+}
+
 /// Rows of this family.
 pub fn list<R: Rows>(rows: &mut R) {
-    rows.add::<Compare<false, false, false>>(Code::Pcmpistri_xmm_xmmm128_imm8, SSE);
-    rows.add::<Compare<false, false, true>>(Code::Pcmpistrm_xmm_xmmm128_imm8, SSE);
-    rows.add::<Compare<true, false, false>>(Code::Pcmpestri_xmm_xmmm128_imm8, SSE);
-    rows.add::<Compare<true, false, true>>(Code::Pcmpestrm_xmm_xmmm128_imm8, SSE);
-    rows.add::<Compare<true, true, false>>(Code::Pcmpestri64_xmm_xmmm128_imm8, SSE);
-    rows.add::<Compare<true, true, true>>(Code::Pcmpestrm64_xmm_xmmm128_imm8, SSE);
+    both::<false, false, false>(
+        rows,
+        [Code::Pcmpistri_xmm_xmmm128_imm8, Code::VEX_Vpcmpistri_xmm_xmmm128_imm8],
+    );
+    both::<false, false, true>(
+        rows,
+        [Code::Pcmpistrm_xmm_xmmm128_imm8, Code::VEX_Vpcmpistrm_xmm_xmmm128_imm8],
+    );
+    both::<true, false, false>(
+        rows,
+        [Code::Pcmpestri_xmm_xmmm128_imm8, Code::VEX_Vpcmpestri_xmm_xmmm128_imm8],
+    );
+    both::<true, false, true>(
+        rows,
+        [Code::Pcmpestrm_xmm_xmmm128_imm8, Code::VEX_Vpcmpestrm_xmm_xmmm128_imm8],
+    );
+    both::<true, true, false>(
+        rows,
+        [Code::Pcmpestri64_xmm_xmmm128_imm8, Code::VEX_Vpcmpestri64_xmm_xmmm128_imm8],
+    );
+    both::<true, true, true>(
+        rows,
+        [Code::Pcmpestrm64_xmm_xmmm128_imm8, Code::VEX_Vpcmpestrm64_xmm_xmmm128_imm8],
+    );
     for code in [
         Code::Crc32_r32_rm8,
         Code::Crc32_r64_rm8,

@@ -1,18 +1,4 @@
 # Checks what a kernel and its programs need from a machine, says what it found, and powers off.
-failures=0
-check() {
-    name=$1
-    shift
-    if "$@"; then
-        echo "emu-guest: $name ok"
-    else
-        echo "emu-guest: $name FAILED"
-        failures=$((failures + 1))
-    fi
-}
-same() {
-    [ "$1" = "$2" ] || { echo "emu-guest: got $1, not $2"; false; }
-}
 # Hundredths of a second since the kernel started.
 uptime_now() {
     cut -d' ' -f1 /proc/uptime | tr -d .
@@ -41,9 +27,6 @@ forks_come_back() {
         [ $? = $count ] || return 1
         count=$((count + 1))
     done
-}
-kernel_is_content() {
-    ! dmesg | grep -E 'BUG:|WARNING:|Oops|Call Trace|soft lockup|stall|nobody cared|[Cc]orrupt|unstable|Unknown NMI'
 }
 echo "emu-guest: cpus=$(nproc) mem=$(awk '/MemTotal/{print $2}' /proc/meminfo) kernel=$(uname -r) machine=$(uname -m)"
 check digest same "$(seq 1 20000 | sha256sum | cut -c1-16)" f6351f5ead9a700e

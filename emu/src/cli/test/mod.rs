@@ -1,0 +1,31 @@
+//! `emu test`: instructions, blocks and corpora on the engines, and where they differ.
+
+mod fuzz;
+
+use crate::exit::RunError;
+use clap::Subcommand;
+
+/// The commands of `emu test`.
+#[derive(Debug, Subcommand)]
+pub enum TestCommand {
+    /// Run random blocks of user code on two engines, and compare them at the end of every block
+    Fuzz(fuzz::FuzzOptions),
+}
+
+/// What a test came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything compared was the same.
+    Same,
+    /// Something differed; it has been printed.
+    Different,
+}
+
+impl TestCommand {
+    /// Runs it.
+    pub fn run(self) -> Result<Verdict, RunError> {
+        match self {
+            TestCommand::Fuzz(options) => options.run(),
+        }
+    }
+}
