@@ -44,28 +44,72 @@ impl Random {
     }
 }
 
+/// A memory operand: base + index * scale + displacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryOperand {
+    /// Base register, RIP and EIP included; or none.
+    pub base: Register,
+    /// Index register, or none. Forms with a vector of indices choose it themselves.
+    pub index: Register,
+    /// Factor of the index: 1, 2, 4 or 8.
+    pub scale: u32,
+    /// Displacement; relative to RIP the address itself.
+    pub displacement: i64,
+    /// Segment by prefix, or none.
+    pub segment: Register,
+}
+
+impl MemoryOperand {
+    /// `[base + displacement]`.
+    pub fn at(base: Register, displacement: i64) -> Self {
+        let none = Register::None;
+        MemoryOperand { base, index: none, scale: 1, displacement, segment: none }
+    }
+}
+
 /// What operands are made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Size of code: 16, 32 or 64.
     pub bitness: u32,
-    /// Base register of a memory operand, if operands that may be in memory are.
-    pub base: Option<Register>,
-    /// Displacement of a memory operand.
-    pub displacement: i32,
+    /// Size of addresses: 16, 32 or 64.
+    pub address: u32,
+    /// The memory operand, if operands that may be in memory are.
+    pub memory: Option<MemoryOperand>,
 }
 
-/// An instruction of the form `code`, or nothing if the form has no such operands.
-pub fn instruction(code: Code, shape: Shape, random: &mut Random) -> Option<Instruction> {
+impl Shape {
+    /// Operands in registers, or in memory; addresses have the size of the code.
+    pub fn new(bitness: u32, memory: Option<MemoryOperand>) -> Self {
+        Shape { bitness, address: bitness, memory }
+    }
+}
+
+/// Whether the mode with code of `bitness` has the form.
+pub fn available(code: Code, bitness: u32) -> bool {
     let form = code.op_code();
-    let available = match shape.bitness {
+    let mode = match bitness {
         16 => form.mode16(),
         32 => form.mode32(),
         _ => form.mode64(),
     };
-    if !form.is_instruction() || !available {
+    form.is_instruction() && mode
+}
+
+/// Where a form's operands may be: in registers alone, in memory.
+pub fn places(code: Code) -> (bool, bool) {
+    let form = code.op_code();
+    let kinds = (0..form.op_count()).map(|k| form.op_kind(k));
+    let memory = |kind| is_memory(kind) || either(kind).is_some();
+    (!kinds.clone().any(is_memory), kinds.clone().any(memory))
+}
+
+/// An instruction of the form `code`, or nothing if the form has no such operands.
+pub fn instruction(code: Code, shape: Shape, random: &mut Random) -> Option<Instruction> {
+    if !available(code, shape.bitness) {
         return None;
     }
+    let form = code.op_code();
     let mut instruction = Instruction::default();
     instruction.set_code(code);
     let mut memory = false;
@@ -73,7 +117,7 @@ pub fn instruction(code: Code, shape: Shape, random: &mut Random) -> Option<Inst
         memory |= set_operand(&mut instruction, k, form.op_kind(k), shape, random)?;
     }
     // Without a memory operand a second shape would be the same again.
-    (memory == shape.base.is_some()).then_some(instruction)
+    (memory == shape.memory.is_some()).then_some(instruction)
 }
 
 /// The instruction's bytes at `rip`.
@@ -93,76 +137,45 @@ fn set_operand(
 ) -> Option<bool> {
     use Operand as O;
     if let Some(first) = either(kind)
-        && shape.base.is_none()
+        && shape.memory.is_none()
     {
         set_register(i, k, first, shape, random);
         return Some(false);
     }
+    if either(kind).is_some() || is_memory(kind) {
+        i.set_op_kind(k, OpKind::Memory);
+        set_memory(i, kind, shape, random)?;
+        return Some(true);
+    }
+    let string = |kinds: [OpKind; 3]| kinds[address_class(shape)];
     match kind {
-        O::mem
-        | O::r8_or_mem
-        | O::r16_or_mem
-        | O::r32_or_mem
-        | O::r64_or_mem
-        | O::mm_or_mem
-        | O::xmm_or_mem
-        | O::ymm_or_mem => {
-            i.set_op_kind(k, OpKind::Memory);
-            i.set_memory_base(shape.base?);
-            i.set_memory_displacement64(i64::from(shape.displacement) as u64);
-            i.set_memory_displ_size(if shape.bitness == 64 { 8 } else { shape.bitness / 8 });
-            return Some(true);
-        }
         O::seg_rSI => {
-            i.set_op_kind(
-                k,
-                string(shape, [OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI]),
-            );
+            i.set_op_kind(k, string([OpKind::MemorySegSI, OpKind::MemorySegESI, OpKind::MemorySegRSI]));
         }
-        O::es_rDI => {
-            i.set_op_kind(k, string(shape, [OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI]));
-        }
+        O::es_rDI => i.set_op_kind(k, string([OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI])),
         O::seg_rDI => {
-            i.set_op_kind(
-                k,
-                string(shape, [OpKind::MemorySegDI, OpKind::MemorySegEDI, OpKind::MemorySegRDI]),
-            );
+            i.set_op_kind(k, string([OpKind::MemorySegDI, OpKind::MemorySegEDI, OpKind::MemorySegRDI]));
         }
         O::seg_rBX_al => {
             i.set_op_kind(k, OpKind::Memory);
-            i.set_memory_base(match shape.bitness {
-                16 => Register::BX,
-                32 => Register::EBX,
-                _ => Register::RBX,
-            });
+            i.set_memory_base([Register::BX, Register::EBX, Register::RBX][address_class(shape)]);
             i.set_memory_index(Register::AL);
         }
-        O::imm8
+        O::imm8_const_1 => {
+            i.set_op_kind(k, OpKind::Immediate8);
+            i.set_immediate8(1);
+        }
+        O::imm4_m2z
+        | O::imm8
         | O::imm8sex16
         | O::imm8sex32
         | O::imm8sex64
         | O::imm16
         | O::imm32
         | O::imm32sex64
-        | O::imm64 => {
-            set_immediate(i, k, kind, random);
-        }
-        O::imm8_const_1 => {
-            i.set_op_kind(k, OpKind::Immediate8);
-            i.set_immediate8(1);
-        }
-        O::br16_1 | O::br16_2 => {
-            i.set_op_kind(k, OpKind::NearBranch16);
-            i.set_near_branch16(0x1040);
-        }
-        O::br32_1 | O::br32_4 => {
-            i.set_op_kind(k, OpKind::NearBranch32);
-            i.set_near_branch32(0x1040);
-        }
-        O::br64_1 | O::br64_4 => {
-            i.set_op_kind(k, OpKind::NearBranch64);
-            i.set_near_branch64(0x10_1040);
-        }
+        | O::imm64 => set_immediate(i, k, kind, random),
+        O::br16_1 | O::br16_2 | O::br32_1 | O::br32_4 | O::br64_1 | O::br64_4 => set_branch(i, k, kind),
+        O::farbr2_2 | O::farbr4_2 => set_far_branch(i, k, kind, random),
         _ => {
             let first = register_of(kind)?;
             set_register(i, k, first, shape, random);
@@ -171,11 +184,66 @@ fn set_operand(
     Some(false)
 }
 
-fn string(shape: Shape, kinds: [OpKind; 3]) -> OpKind {
-    match shape.bitness {
-        16 => kinds[0],
-        32 => kinds[1],
-        _ => kinds[2],
+fn address_class(shape: Shape) -> usize {
+    match shape.address {
+        16 => 0,
+        32 => 1,
+        _ => 2,
+    }
+}
+
+fn set_memory(i: &mut Instruction, kind: Operand, shape: Shape, random: &mut Random) -> Option<()> {
+    let memory = shape.memory?;
+    i.set_segment_prefix(memory.segment);
+    i.set_memory_displacement64(memory.displacement as u64);
+    i.set_memory_displ_size(shape.address / 8);
+    if kind == Operand::mem_offs {
+        return Some(());
+    }
+    i.set_memory_base(memory.base);
+    i.set_memory_index(memory.index);
+    i.set_memory_index_scale(memory.scale);
+    let first = match kind {
+        Operand::mem_vsib32x | Operand::mem_vsib64x => Register::XMM0,
+        Operand::mem_vsib32y | Operand::mem_vsib64y => Register::YMM0,
+        _ => return Some(()),
+    };
+    // A vector of indices takes the place of the index.
+    let count = if shape.bitness == 64 { 16 } else { 8 };
+    i.set_memory_index(first + random.below(count) as u32);
+    (shape.address != 16 && !memory.base.is_ip()).then_some(())
+}
+
+/// Target of direct branches.
+const TARGET: u64 = 0x1040;
+
+fn set_branch(i: &mut Instruction, k: u32, kind: Operand) {
+    use Operand as O;
+    match kind {
+        O::br16_1 | O::br16_2 => {
+            i.set_op_kind(k, OpKind::NearBranch16);
+            i.set_near_branch16(TARGET as u16);
+        }
+        O::br32_1 | O::br32_4 => {
+            i.set_op_kind(k, OpKind::NearBranch32);
+            i.set_near_branch32(TARGET as u32);
+        }
+        _ => {
+            i.set_op_kind(k, OpKind::NearBranch64);
+            i.set_near_branch64(0x10_0000 + TARGET);
+        }
+    }
+}
+
+fn set_far_branch(i: &mut Instruction, k: u32, kind: Operand, random: &mut Random) {
+    let selector = random.pick(&[0, 3, 8, 0xB, 0x10, 0x13, 0x4B, 0x1000]);
+    i.set_far_branch_selector(selector);
+    if kind == Operand::farbr2_2 {
+        i.set_op_kind(k, OpKind::FarBranch16);
+        i.set_far_branch16(TARGET as u16);
+    } else {
+        i.set_op_kind(k, OpKind::FarBranch32);
+        i.set_far_branch32(TARGET as u32);
     }
 }
 
@@ -186,8 +254,8 @@ fn set_immediate(i: &mut Instruction, k: u32, kind: Operand, random: &mut Random
         matches!(i.op_kind(other), OpKind::Immediate8 | OpKind::Immediate16 | OpKind::Immediate32)
     });
     let op = match kind {
-        O::imm8 if taken => OpKind::Immediate8_2nd,
-        O::imm8 => OpKind::Immediate8,
+        O::imm4_m2z | O::imm8 if taken => OpKind::Immediate8_2nd,
+        O::imm4_m2z | O::imm8 => OpKind::Immediate8,
         O::imm8sex16 => OpKind::Immediate8to16,
         O::imm8sex32 => OpKind::Immediate8to32,
         O::imm8sex64 => OpKind::Immediate8to64,
@@ -208,6 +276,12 @@ fn set_immediate(i: &mut Instruction, k: u32, kind: Operand, random: &mut Random
         OpKind::Immediate32to64 => i.set_immediate32to64((value as i32).into()),
         _ => i.set_immediate64(value),
     }
+}
+
+/// Whether the operand is always in memory, at an address of its own.
+fn is_memory(kind: Operand) -> bool {
+    use Operand as O;
+    matches!(kind, O::mem | O::mem_offs | O::mem_vsib32x | O::mem_vsib64x | O::mem_vsib32y | O::mem_vsib64y)
 }
 
 /// First register of the file of an operand that may be in memory.
@@ -233,10 +307,20 @@ fn register_of(kind: Operand) -> Option<Register> {
         O::r32_reg | O::r32_reg_mem | O::r32_rm | O::r32_opcode | O::r32_vvvv => Register::EAX,
         O::r64_reg | O::r64_reg_mem | O::r64_rm | O::r64_opcode | O::r64_vvvv => Register::RAX,
         O::mm_reg | O::mm_rm => Register::MM0,
-        O::xmm_reg | O::xmm_rm | O::xmm_vvvv | O::xmm_is4 => Register::XMM0,
-        O::ymm_reg | O::ymm_rm | O::ymm_vvvv | O::ymm_is4 => Register::YMM0,
-        O::st0 => Register::ST0,
-        O::sti_opcode => Register::ST0,
+        O::xmm_reg | O::xmm_rm | O::xmm_vvvv | O::xmm_is4 | O::xmm_is5 => Register::XMM0,
+        O::ymm_reg | O::ymm_rm | O::ymm_vvvv | O::ymm_is4 | O::ymm_is5 => Register::YMM0,
+        O::seg_reg => Register::ES,
+        O::cr_reg => Register::CR0,
+        O::dr_reg => Register::DR0,
+        O::st0 | O::sti_opcode => Register::ST0,
+        _ => return fixed(kind),
+    })
+}
+
+/// The register of an operand that can be no other.
+fn fixed(kind: Operand) -> Option<Register> {
+    use Operand as O;
+    Some(match kind {
         O::al => Register::AL,
         O::cl => Register::CL,
         O::ax => Register::AX,
@@ -255,31 +339,15 @@ fn register_of(kind: Operand) -> Option<Register> {
 
 fn set_register(i: &mut Instruction, k: u32, first: Register, shape: Shape, random: &mut Random) {
     let kind = i.code().op_code().op_kind(k);
-    let any = either(kind).is_some()
-        || !matches!(
-            kind,
-            Operand::st0
-                | Operand::al
-                | Operand::cl
-                | Operand::ax
-                | Operand::dx
-                | Operand::eax
-                | Operand::rax
-                | Operand::es
-                | Operand::cs
-                | Operand::ss
-                | Operand::ds
-                | Operand::fs
-                | Operand::gs
-        );
+    let any = fixed(kind).is_none() && kind != Operand::st0;
     let few = shape.bitness != 64 || first == Register::MM0 || first == Register::ST0;
-    let count = match any {
-        false => 1,
-        true if few => 8,
-        true => 16,
+    let register = match first {
+        _ if !any => first,
+        Register::ES => first + random.below(6) as u32,
+        Register::CR0 => random.pick(&[Register::CR0, Register::CR2, Register::CR3, Register::CR4]),
+        Register::AL => BYTES[random.below(if few { 8 } else { 16 }) as usize],
+        _ => first + random.below(if few { 8 } else { 16 }) as u32,
     };
-    let number = random.below(count) as u32;
-    let register = if first == Register::AL && any { BYTES[number as usize] } else { first + number };
     i.set_op_kind(k, OpKind::Register);
     i.set_op_register(k, register);
 }

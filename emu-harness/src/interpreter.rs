@@ -56,9 +56,26 @@ impl CpuIo for Bare {
 }
 
 /// A CPU of the model `max`, its memory in reach.
+///
+/// As an [`Executor`] it makes memory anew for each setup, but only where the one before has left something:
+/// pages of its regions, and pages that its accesses reached. Paging structures stay if the next setup has
+/// the same pages with the same rights, and decoded code stays where no byte was written.
 pub struct Interpreter {
     /// The CPU.
     pub cpu: Box<Cpu>,
+    /// What the paging structures say, if they were made for a setup.
+    map: Option<Map>,
+    /// Pages that may hold something, besides those that the TLB knows to be reached.
+    used: Vec<u64>,
+    /// Generation of translations when the state was loaded: the TLB's knowledge is complete if it is the same.
+    generation: u32,
+}
+
+/// Pages that are present, as a setup asks for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Map {
+    long: bool,
+    pages: Vec<(u64, Rights)>,
 }
 
 impl Default for Interpreter {
@@ -78,7 +95,9 @@ impl Interpreter {
         let ram = GuestMemory::new(RAM).expect("the host has a few megabytes");
         let model = Arc::new(CpuModel::named("max").expect("there is such a model"));
         let memory = Arc::new(PhysicalMemory::new(ram));
-        Interpreter { cpu: Cpu::new(0, model, memory, signal, io) }
+        let cpu = Cpu::new(0, model, memory, signal, io);
+        let generation = cpu.mmu.generation();
+        Interpreter { cpu, map: None, used: Vec::new(), generation }
     }
 
     /// Executes as a CPU of `model` from now on.
@@ -90,6 +109,12 @@ impl Interpreter {
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that
     /// is overwritten must be forgotten by [`forget`](Self::forget).
     pub fn write(&mut self, address: u64, bytes: &[u8]) {
+        self.map = None;
+        self.note_use(address, bytes.len());
+        self.put(address, bytes);
+    }
+
+    fn put(&mut self, address: u64, bytes: &[u8]) {
         // An access beyond RAM is to a page that is not mapped: there is nothing to write.
         let _beyond = self.cpu.memory.ram().write(address, bytes);
     }
@@ -109,53 +134,30 @@ impl Interpreter {
         self.cpu.mmu.flush_all();
     }
 
-    /// State at rest in `mode` at privilege level `level`: segments of the mode's size at `base` (0 in 64-bit
-    /// mode), the pages that hold the addresses `present` mapped to themselves. Registers are zero.
+    /// [`state_at_rest`], with the pages that hold the addresses `present` mapped to themselves.
     pub fn state_in(&mut self, mode: Mode, level: u8, base: u64, present: &[u64]) -> CpuState {
-        let mut state = CpuState::reset(0);
-        state.general.gpr = [0; 16];
-        state.general.rflags = Flags::FIXED;
-        state.x87 = X87 { fcw: 0x37F, valid: 0, ..X87::reset() };
-        state.simd.mxcsr = 0x1F80;
-        let long = matches!(mode, Mode::Long64 | Mode::Compatibility32 | Mode::Compatibility16);
-        let control = &mut state.control;
-        (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE);
-        control.xcr0 = self.cpu.model.xcr0() & (Xcr0::X87 | Xcr0::SSE | Xcr0::AVX);
-        (control.dr6, control.dr7) = (0xFFFF_0FF0, 0x400);
+        let state = state_at_rest(mode, level, base);
         if mode != Mode::Real {
-            control.cr0 |= Cr0::PE | Cr0::PG | Cr0::WP;
-            control.cr3 = TABLES;
-            if long {
-                control.cr4 |= Cr4::PAE;
-                control.efer = Efer::LME | Efer::LMA | Efer::SCE | Efer::NXE;
-            }
+            let long = state.control.efer.contains(Efer::LMA);
+            self.map = None;
             self.clear_map(long);
             let rights = Rights { user: level == 3, ..Rights::ALL };
             for address in present {
                 self.map(long, *address, rights);
             }
         }
-        if mode == Mode::V86 {
-            state.general.rflags |= Flags::VM;
-        }
-        // No LDT, and no I/O permission bitmap in the TSS.
-        state.segments.ldtr.unusable = true;
-        state.segments.tr.limit = 0;
-        state.segments.gdtr = TableRegister { base: GDT, limit: 0xFFF };
-        state.segments.idtr = TableRegister { base: 0, limit: 0 };
-        state.segments.data = segments(mode, level, base);
         state
     }
 
     /// Paging structures for 4 MiB in which no page is present: two page tables in long mode, one otherwise.
     pub(crate) fn clear_map(&mut self, long: bool) {
-        self.write(TABLES, &[0; 0x5000]);
+        self.put(TABLES, &[0; 0x5000]);
         if long {
             for (at, to) in [(0, 0x1000), (0x1000, 0x2000), (0x2000, 0x3000), (0x2008, 0x4000)] {
-                self.write(TABLES + at, &((TABLES + to) | 7).to_le_bytes());
+                self.put(TABLES + at, &((TABLES + to) | 7).to_le_bytes());
             }
         } else {
-            self.write(TABLES, &((TABLES + 0x1000) as u32 | 7).to_le_bytes());
+            self.put(TABLES, &((TABLES + 0x1000) as u32 | 7).to_le_bytes());
         }
     }
 
@@ -169,15 +171,13 @@ impl Interpreter {
         if long && !rights.execute {
             entry |= 1 << 63;
         }
-        self.write(table + (address >> 12) * size, &entry.to_le_bytes()[..size as usize]);
+        self.put(table + (address >> 12) * size, &entry.to_le_bytes()[..size as usize]);
     }
 
     /// Puts a region of `setup` into memory and maps it.
     pub(crate) fn place(&mut self, setup: &Setup, region: &Region) -> Result<(), Unsuitable> {
         let end = region.address.checked_add(region.bytes.len() as u64).filter(|end| *end <= TABLES);
-        let end = end.ok_or_else(|| {
-            Unsuitable(format!("memory at {:#x}: there is none beyond {TABLES:#x}", region.address))
-        })?;
+        let end = end.ok_or_else(|| out_of_reach(region))?;
         self.write(region.address, &region.bytes);
         if setup.state.control.cr0.contains(Cr0::PG) {
             let long = setup.state.control.efer.contains(Efer::LMA);
@@ -185,6 +185,155 @@ impl Interpreter {
                 self.map(long, page, region.rights);
             }
         }
+        Ok(())
+    }
+
+    /// Remembers that the pages of `len` bytes at `address` hold something.
+    fn note_use(&mut self, address: u64, len: usize) {
+        let end = address.saturating_add(len as u64).min(RAM);
+        for page in (address & !0xFFF..end).step_by(0x1000) {
+            if !self.used.contains(&page) {
+                self.used.push(page);
+            }
+        }
+    }
+
+    /// Makes RAM zero, but for paging structures that are in use.
+    fn clear(&mut self) {
+        if self.cpu.mmu.generation() != self.generation {
+            // Something was forgotten on the way: any page may have been reached.
+            self.put(0, &vec![0; RAM as usize]);
+            (0..RAM).step_by(0x1000).for_each(|page| self.forget_code(page));
+            self.map = None;
+        }
+        let mut pages = std::mem::take(&mut self.used);
+        pages.extend(self.cpu.mmu.reached());
+        for page in pages.drain(..) {
+            if page >= TABLES {
+                self.map = None;
+            }
+            self.put(page, &[0; 0x1000]);
+            self.forget_code(page);
+        }
+        self.used = pages;
+    }
+
+    /// Forgets what was decoded from a page.
+    fn forget_code(&mut self, page: u64) {
+        let granules = self.cpu.memory.code().written(0, page, 0x1000);
+        if granules != 0 {
+            self.cpu.invalidate_code(page, granules);
+        }
+    }
+
+    /// Makes the pages present that the setup's regions touch, if paging is on.
+    fn map_regions(&mut self, setup: &Setup) {
+        if !setup.state.control.cr0.contains(Cr0::PG) {
+            return;
+        }
+        let long = setup.state.control.efer.contains(Efer::LMA);
+        let pages_of = |region: &Region| {
+            let rights = region.rights;
+            let end = region.address + region.bytes.len() as u64;
+            (region.address & !0xFFF..end).step_by(0x1000).map(move |page| (page, rights))
+        };
+        let pages = setup.memory.iter().flat_map(pages_of);
+        let same = |map: &Map| map.long == long && pages.clone().eq(map.pages.iter().copied());
+        if self.map.as_ref().is_some_and(same) {
+            return;
+        }
+        let map = Map { long, pages: pages.collect() };
+        self.clear_map(long);
+        for (page, rights) in &map.pages {
+            self.map(long, *page, *rights);
+        }
+        self.map = Some(map);
+    }
+
+    fn prepare(&mut self, setup: &Setup) -> Result<(), Unsuitable> {
+        for region in &setup.memory {
+            let end = region.address.checked_add(region.bytes.len() as u64);
+            if end.is_none_or(|end| end > TABLES) {
+                return Err(out_of_reach(region));
+            }
+        }
+        self.clear();
+        for region in &setup.memory {
+            self.put(region.address, &region.bytes);
+            self.note_use(region.address, region.bytes.len());
+        }
+        self.map_regions(setup);
+        self.cpu.load_state(&setup.state);
+        self.generation = self.cpu.mmu.generation();
+        Ok(())
+    }
+
+    /// Executes from the state and memory that are in place.
+    fn run(&mut self, setup: &Setup) -> Outcome {
+        let (mut completed, mut raised) = (0, None);
+        while completed < setup.instructions && (completed == 0 || Some(self.cpu.rip) != setup.stop) {
+            raised = Interpreter::execute(self).err();
+            if raised.is_some() {
+                break;
+            }
+            completed += 1;
+        }
+        let mut state = self.cpu.save_state();
+        if let Some(Exception::Page(_, address)) = raised {
+            state.control.cr2 = address;
+        }
+        let memory = setup.memory.iter().map(|region| self.read(region.address, region.bytes.len()));
+        Outcome {
+            state,
+            exception: raised.and_then(|raised| corpus::Exception::of(raised, setup.mode)),
+            memory: memory.collect(),
+            instructions: completed,
+        }
+    }
+
+    /// Executes `setup` twice: with an empty TLB, which sends every access the exact way, and again with the
+    /// TLB and the decoded code that the first time has left, so that fast handlers do all they can.
+    ///
+    /// # Errors
+    /// As [`Executor::execute`].
+    pub fn execute_cold_and_warm(&mut self, setup: &Setup) -> Result<[Outcome; 2], Unsuitable> {
+        let cold = Executor::execute(self, setup)?;
+        self.restore(setup)?;
+        let warm = self.run(setup);
+        Ok([cold, warm])
+    }
+
+    /// Puts memory and registers back as `setup` has them. Translations stay, if nothing has changed on which
+    /// they depend.
+    fn restore(&mut self, setup: &Setup) -> Result<(), Unsuitable> {
+        if self.cpu.mmu.generation() != self.generation {
+            return self.prepare(setup);
+        }
+        let mut pages: Vec<u64> = self.cpu.mmu.reached().collect();
+        pages.sort_unstable();
+        pages.dedup();
+        for page in &pages {
+            let wanted = page_before(setup, *page);
+            if self.read(*page, 0x1000) != wanted {
+                self.put(*page, &wanted);
+                self.forget_code(*page);
+            }
+        }
+        let CpuState { general, segments, control, x87, simd, msrs, events } = &setup.state;
+        let cpu = &mut self.cpu;
+        let same = (cpu.segments, cpu.control, cpu.msrs, cpu.events) == (*segments, *control, *msrs, *events);
+        if !same {
+            cpu.load_state(&setup.state);
+            // The TLB knows no more what has been reached.
+            self.used.extend(pages);
+            self.generation = cpu.mmu.generation();
+            return Ok(());
+        }
+        cpu.regs[..16].copy_from_slice(&general.gpr);
+        cpu.rip = general.rip;
+        cpu.set_rflags(general.rflags);
+        (cpu.x87, cpu.simd) = (*x87, *simd);
+        cpu.load_mxcsr(simd.mxcsr);
         Ok(())
     }
 
@@ -205,34 +354,61 @@ impl Executor for Interpreter {
     }
 
     fn execute(&mut self, setup: &Setup) -> Result<Outcome, Unsuitable> {
-        if setup.state.control.cr0.contains(Cr0::PG) {
-            self.clear_map(setup.state.control.efer.contains(Efer::LMA));
-        }
-        for region in &setup.memory {
-            self.place(setup, region)?;
-        }
-        self.forget();
-        self.cpu.load_state(&setup.state);
-        let (mut completed, mut raised) = (0, None);
-        while completed < setup.instructions && (completed == 0 || Some(self.cpu.rip) != setup.stop) {
-            raised = Interpreter::execute(self).err();
-            if raised.is_some() {
-                break;
-            }
-            completed += 1;
-        }
-        let mut state = self.cpu.save_state();
-        if let Some(Exception::Page(_, address)) = raised {
-            state.control.cr2 = address;
-        }
-        let memory = setup.memory.iter().map(|region| self.read(region.address, region.bytes.len()));
-        Ok(Outcome {
-            state,
-            exception: raised.and_then(|raised| corpus::Exception::of(raised, setup.mode)),
-            memory: memory.collect(),
-            instructions: completed,
-        })
+        self.prepare(setup)?;
+        Ok(self.run(setup))
     }
+}
+
+fn out_of_reach(region: &Region) -> Unsuitable {
+    Unsuitable(format!("memory at {:#x}: there is none beyond {TABLES:#x}", region.address))
+}
+
+/// A page as `setup` begins with it.
+fn page_before(setup: &Setup, page: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 0x1000];
+    for region in &setup.memory {
+        let end = region.address + region.bytes.len() as u64;
+        let (from, to) = (region.address.max(page), end.min(page + 0x1000));
+        if from < to {
+            let place = (from - page) as usize..(to - page) as usize;
+            let source = (from - region.address) as usize..(to - region.address) as usize;
+            bytes[place].copy_from_slice(&region.bytes[source]);
+        }
+    }
+    bytes
+}
+
+/// State at rest in `mode` at privilege level `level`: segments of the mode's size at `base` (0 in 64-bit
+/// mode), paging on if the mode has it. Registers are zero.
+pub fn state_at_rest(mode: Mode, level: u8, base: u64) -> CpuState {
+    let mut state = CpuState::reset(0);
+    state.general.gpr = [0; 16];
+    state.general.rflags = Flags::FIXED;
+    state.x87 = X87 { fcw: 0x37F, valid: 0, ..X87::reset() };
+    state.simd.mxcsr = 0x1F80;
+    let long = matches!(mode, Mode::Long64 | Mode::Compatibility32 | Mode::Compatibility16);
+    let control = &mut state.control;
+    (control.cr0, control.cr4) = (Cr0::ET | Cr0::NE, Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE);
+    control.xcr0 = Xcr0::X87 | Xcr0::SSE | Xcr0::AVX;
+    (control.dr6, control.dr7) = (0xFFFF_0FF0, 0x400);
+    if mode != Mode::Real {
+        control.cr0 |= Cr0::PE | Cr0::PG | Cr0::WP;
+        control.cr3 = TABLES;
+    }
+    if long {
+        control.cr4 |= Cr4::PAE;
+        control.efer = Efer::LME | Efer::LMA | Efer::SCE | Efer::NXE;
+    }
+    if mode == Mode::V86 {
+        state.general.rflags |= Flags::VM;
+    }
+    // No LDT, and no I/O permission bitmap in the TSS.
+    state.segments.ldtr.unusable = true;
+    state.segments.tr.limit = 0;
+    state.segments.gdtr = TableRegister { base: GDT, limit: 0xFFF };
+    state.segments.idtr = TableRegister { base: 0, limit: 0 };
+    state.segments.data = segments(mode, level, base);
+    state
 }
 
 fn segments(mode: Mode, level: u8, base: u64) -> [Segment; 6] {

@@ -10,10 +10,12 @@
 pub mod assignment;
 pub mod blocks;
 pub mod corpus;
+pub mod coverage;
 pub mod encodings;
 mod executor;
 pub mod free_running;
 pub mod fuzz;
+pub mod generate;
 pub mod interpreter;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kvm;
@@ -23,6 +25,8 @@ pub mod report;
 pub mod sandbox;
 mod setup;
 pub mod single_step;
+pub mod sweep;
+pub mod undefined;
 
 pub use executor::{Executor, Unsuitable};
 pub use setup::{Outcome, Region, Rights, Setup};

@@ -6,7 +6,7 @@ use crate::{
     cpu::{Mode, slot},
     semantics::Attr,
 };
-use iced_x86::{Code, EncodingKind, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, CodeSize, EncodingKind, Instruction, Mnemonic, OpKind, Register};
 
 /// Lowers `instruction`, decoded with its IP set to its offset in the page, for `mode`. Handler and row are
 /// the caller's to set.
@@ -189,7 +189,7 @@ fn register(register: Register) -> (Kind, u8, Width) {
 
 /// Fills in the memory operand; returns its width if it has one of an integer.
 fn memory(i: &mut Insn, instruction: &Instruction) -> Width {
-    i.seg = segment_number(instruction.memory_segment());
+    i.seg = segment(instruction);
     i.disp = instruction.memory_displacement64();
     i.mem_size = u8::try_from(instruction.memory_size().size()).unwrap_or(0);
     let (base, index) = (instruction.memory_base(), instruction.memory_index());
@@ -234,10 +234,24 @@ fn string_memory(i: &mut Insn, instruction: &Instruction, kind: OpKind) -> (Kind
     };
     let source = !matches!(kind, OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI);
     if source {
-        i.seg = segment_number(instruction.memory_segment());
+        i.seg = segment(instruction);
     }
     i.mem_size = u8::try_from(instruction.memory_size().size()).unwrap_or(0);
     (Kind::Mem, 0, Width::from_bytes(usize::from(i.mem_size)).unwrap_or(Width::W64))
+}
+
+/// Segment of the memory operand. In 64-bit mode the prefixes for ES, CS, SS and DS mean nothing, not even for
+/// the choice between #SS and #GP (SDM vol. 1, 3.3.7.1).
+fn segment(instruction: &Instruction) -> u8 {
+    let segment = instruction.memory_segment();
+    let ignored =
+        instruction.code_size() == CodeSize::Code64 && !matches!(segment, Register::FS | Register::GS);
+    if !ignored {
+        return segment_number(segment);
+    }
+    let stack =
+        matches!(instruction.memory_base(), Register::RSP | Register::RBP | Register::ESP | Register::EBP);
+    segment_number(if stack { Register::SS } else { Register::DS })
 }
 
 fn segment_number(register: Register) -> u8 {

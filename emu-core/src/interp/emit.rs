@@ -219,6 +219,17 @@ fn misaligned<const N: usize>(i: &Insn, linear: u64) -> bool {
     i.has(flag::ALIGNED) && linear & (16 * N as u64 - 1) != 0
 }
 
+/// Address of a vector operand, after all checks that need no translation. One that is misaligned and beyond
+/// the limit of SS is misaligned in the first place, as on Zen 4.
+fn aligned_address<const N: usize>(cpu: &mut Cpu, i: &Insn, write: bool) -> Result<u64, Exception> {
+    let offset = cpu.effective_address(i);
+    let base = cpu.regs[usize::from(slot::SEGMENT_BASE) + i.segment() as usize];
+    if misaligned::<N>(i, base.wrapping_add(offset)) {
+        return Err(Exception::GP0);
+    }
+    cpu.linear(i.segment(), offset, 16 * N as u64, write)
+}
+
 #[inline(always)]
 fn register_slot(cpu: &Cpu, number: u8) -> u64 {
     debug_assert!(usize::from(number) < slot::COUNT);
@@ -420,11 +431,7 @@ impl Path for ExactPath {
         cpu.writable_host(linear, w)
     }
     fn load_lanes<const N: usize>(cpu: &mut Cpu, i: &Insn, _: AddressForm) -> Result<[u128; N], Exception> {
-        let offset = cpu.effective_address(i);
-        let linear = cpu.linear(i.segment(), offset, 16 * N as u64, false)?;
-        if misaligned::<N>(i, linear) {
-            return Err(Exception::GP0);
-        }
+        let linear = aligned_address::<N>(cpu, i, false)?;
         if let Some(host) = direct_read(cpu, linear, 16 * N as u64) {
             // SAFETY: a TLB hit: the bytes lie in one page of RAM.
             return Ok(unsafe { host.cast::<[u128; N]>().read_unaligned() });
@@ -439,11 +446,7 @@ impl Path for ExactPath {
         _: AddressForm,
         value: [u128; N],
     ) -> Result<(), Exception> {
-        let offset = cpu.effective_address(i);
-        let linear = cpu.linear(i.segment(), offset, 16 * N as u64, true)?;
-        if misaligned::<N>(i, linear) {
-            return Err(Exception::GP0);
-        }
+        let linear = aligned_address::<N>(cpu, i, true)?;
         if let Some(host) = direct_write(cpu, linear, 16 * N as u64) {
             // SAFETY: a TLB hit for writing.
             unsafe { host.cast::<[u128; N]>().write_unaligned(value) };

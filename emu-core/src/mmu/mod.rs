@@ -188,6 +188,13 @@ impl Mmu {
         self.flush_non_global();
     }
 
+    /// Guest-physical pages of RAM that data accesses have reached since everything was forgotten, if
+    /// [`generation`](Self::generation) is still the same: for whoever must undo what was stored. A page may
+    /// come more than once.
+    pub fn reached(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tables.iter().flat_map(Tlb::pages)
+    }
+
     /// The table for data accesses at a privilege.
     fn data_table(&self, user: bool) -> Table {
         if user {

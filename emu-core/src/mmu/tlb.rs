@@ -150,6 +150,14 @@ impl Tlb {
         self.large |= piece != 0;
     }
 
+    /// Guest-physical pages of the entries filled.
+    pub fn pages(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..WORDS).filter(|word| self.used[*word] != 0).flat_map(move |word| {
+            let filled = (0..64).filter(move |bit| self.used[word] >> bit & 1 != 0);
+            filled.map(move |bit| self.entries[word * 64 + bit].physical & !0xFFF)
+        })
+    }
+
     /// Forgets everything.
     pub fn flush_all(&mut self) {
         self.global = [0; WORDS];

@@ -1,7 +1,7 @@
 //! Random pieces.
 
 use super::{Block, CODE, DATA, Piece};
-use crate::encodings::{Random, Shape, encode, instruction};
+use crate::encodings::{MemoryOperand, Random, Shape, encode, instruction};
 use emu_core::{
     cpu_model::CpuModel,
     semantics::{Attr, Run, Table, effects::Effects},
@@ -64,7 +64,8 @@ impl Generator {
             let base = random.pick(&BASES);
             let displacement = random.pick(&[0, 1, -8, 0x40]);
             let in_memory = random.below(2) == 0;
-            let shape = Shape { bitness: 64, base: in_memory.then_some(base), displacement };
+            let memory = in_memory.then(|| MemoryOperand::at(base, displacement.into()));
+            let shape = Shape::new(64, memory);
             let Some(made) = instruction(code, shape, random) else { continue };
             if encode(&made, 64, CODE).is_none() || writes_stack_pointer(&made) {
                 continue;

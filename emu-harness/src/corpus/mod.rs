@@ -6,12 +6,14 @@ mod parse;
 mod register;
 mod run;
 mod state;
+mod write;
 
 pub use outcome::{Exception, Flag, FlagState, Outcome, State};
 pub use parse::{ParseError, parse, parse_line};
 pub use register::Register;
 pub use run::CODE;
 pub use state::{set, values};
+pub use write::{case_of, line_of};
 
 /// The mode that an instruction runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

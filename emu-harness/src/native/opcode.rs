@@ -5,8 +5,8 @@
 pub enum Kind {
     /// One trap after it.
     Plain,
-    /// A repeated string instruction, with a trap after each iteration, or a gather, with one before an element
-    /// that faults.
+    /// A repeated string instruction: a trap after each iteration. A gather, too: the trap comes in place of a
+    /// fault if elements before the faulting one were loaded (SDM vol. 2, VGATHERDPS).
     Repeated,
     /// PUSHF: stores the trap flag.
     PushesFlags,
@@ -24,12 +24,12 @@ pub fn kind(code: &[u8], long: bool) -> Kind {
     let mut repeated = false;
     for (k, byte) in code.iter().enumerate() {
         match byte {
+            0xC4 if is_gather(&code[k + 1..], long) => return Kind::Repeated,
             0xF2 | 0xF3 => repeated = true,
             0x66 | 0x67 | 0x2E | 0x36 | 0x3E | 0x26 | 0x64 | 0x65 | 0xF0 => {}
             0x40..=0x4F if long => {}
             0x9C => return Kind::PushesFlags,
             0x9D | 0xCF => return Kind::LoadsFlags,
-            0xC4 if is_gather(&code[k + 1..]) => return Kind::Repeated,
             0xCC..=0xCE => return Kind::Interrupts,
             0x17 if !long => return Kind::Untraceable,
             0xF1 => return Kind::Untraceable,
@@ -41,9 +41,10 @@ pub fn kind(code: &[u8], long: bool) -> Kind {
     Kind::Plain
 }
 
-/// Whether `code`, what follows the first byte of a three-byte VEX prefix, is VGATHER or VPGATHER.
-fn is_gather(code: &[u8]) -> bool {
-    matches!(code, [map, _, 0x90..=0x93, ..] if map & 0x1F == 2)
+/// Whether what follows C4 makes it VGATHER or VPGATHER: map 0F 38, opcodes 90 to 93.
+fn is_gather(rest: &[u8], long: bool) -> bool {
+    let [first, _, opcode, ..] = rest else { return false };
+    (long || first >> 6 == 3) && first & 0x1F == 2 && matches!(opcode, 0x90..=0x93)
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ Examples:
   emu demo                                 Debian's Linux, fetched by apt
   emu run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0
   emu cpu list                             the processors that --cpu can name
+  emu test sweep --rows add                every form of ADD against the host's processor
 ";
 
 /// A full-system x86 emulator.

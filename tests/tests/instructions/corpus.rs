@@ -13,7 +13,8 @@ pub struct Entry {
     place: String,
     /// What stands there, up to the expectation.
     text: String,
-    case: Case,
+    /// The case itself.
+    pub case: Case,
 }
 
 /// The cases of all files.

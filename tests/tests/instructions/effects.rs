@@ -11,7 +11,7 @@ use emu_core::{
         effects::{Effect, Effects},
     },
 };
-use emu_harness::encodings::{Random, Shape, encode, instruction};
+use emu_harness::encodings::{MemoryOperand, Random, Shape, encode, instruction};
 use iced_x86::{Code, Decoder, Mnemonic, Register};
 
 /// The handler of instructions that are not executed.
@@ -26,10 +26,8 @@ fn recorded(table: &Table<Effects>, code: Code) -> Vec<(Insn, Effects)> {
     let mut all = Vec::new();
     for (bitness, base) in [(64, Register::RBX), (32, Register::EBX), (16, Register::BX)] {
         for base in [None, Some(base)] {
-            let Some(made) = instruction(code, Shape { bitness, base, displacement: 0x10 }, &mut random)
-            else {
-                continue;
-            };
+            let memory = base.map(|base| MemoryOperand::at(base, 0x10));
+            let Some(made) = instruction(code, Shape::new(bitness, memory), &mut random) else { continue };
             let Some(bytes) = encode(&made, bitness, 0x1000) else { continue };
             let decoded = Decoder::with_ip(bitness, &bytes, 0x1000, 0).decode();
             let i = lower(&decoded, Attr::empty(), Mode::default(), &Insn::blank(never));

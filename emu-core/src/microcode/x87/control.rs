@@ -121,6 +121,6 @@ pub fn wait(cpu: &mut Cpu, _: &Insn) -> Done {
 
 /// EMMS: all registers empty.
 pub fn emms(cpu: &mut Cpu, _: &Insn) -> Done {
-    cpu.x87.valid = 0;
+    (cpu.x87.valid, cpu.x87.top) = (0, 0);
     Ok(())
 }

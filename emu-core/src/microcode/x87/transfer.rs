@@ -95,6 +95,11 @@ fn store(cpu: &mut Cpu, i: &Insn, bytes: &[u8], status: u16, pop: bool) -> Done 
             }
             _ => cpu.write_operand_bytes(i, bytes)?,
         }
+    } else {
+        // Whether it could be stored is found out first, as on Zen 4.
+        let (offset, len) = (cpu.effective_address(i), bytes.len() as u64);
+        let linear = cpu.linear(i.segment(), offset, len, true)?;
+        cpu.probe_write(linear, len, crate::mmu::Privilege::Current)?;
     }
     note_memory(cpu, i);
     report(cpu, i, status);

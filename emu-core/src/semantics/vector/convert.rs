@@ -31,9 +31,9 @@ struct StoreNarrow<O>(PhantomData<O>);
 struct FromInteger<O, const W: u8, V = Legacy>(PhantomData<(O, V)>);
 /// A scalar of 2^`FROM` bytes to an integer of 2^`TO` bytes.
 struct ToInteger<O, const FROM: u8, const TO: u8>(PhantomData<O>);
-/// Two integers in an MMX register or memory to two singles.
+/// Two integers in an MMX register or memory to two singles. From memory it is no MMX instruction.
 struct Cvtpi2ps;
-/// The same to two doubles. From memory it is no MMX instruction.
+/// The same to two doubles.
 struct Cvtpi2pd;
 /// Two singles to an MMX register.
 struct SinglesToMmx<O>(PhantomData<O>);
@@ -130,14 +130,19 @@ impl<O: FpOperation, const FROM: u8, const TO: u8> Meaning for ToInteger<O, FROM
 impl Meaning for Cvtpi2ps {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
-        e.check_x87()?;
+        let mmx = F::kind(i, 1) != Kind::Mem;
+        if mmx {
+            e.check_x87()?;
+        }
         let integers = read_mmx::<E, F>(e, i, 1)?;
         let integers = extend(e, integers);
         let singles = e.fp_op::<Cvtdq2ps>(integers, integers, 0)?;
         let low = e.lane_low(singles);
         let old = e.vector(i.reg[0], 0);
         let new = with_low(e, old, low);
-        e.enter_mmx();
+        if mmx {
+            e.enter_mmx();
+        }
         e.set_vector(i.reg[0], 0, new);
         Ok(())
     }
@@ -260,8 +265,8 @@ fn integers<R: Rows>(rows: &mut R) {
 }
 
 fn mmx<R: Rows>(rows: &mut R) {
-    rows.add::<Cvtpi2ps>(Cvtpi2ps_xmm_mmm64, SCALAR | Attr::MMX);
-    rows.add::<Cvtpi2pd>(Cvtpi2pd_xmm_mmm64, SCALAR | Attr::MMX);
+    rows.add::<Cvtpi2ps>(Cvtpi2ps_xmm_mmm64, SCALAR);
+    rows.add::<Cvtpi2pd>(Cvtpi2pd_xmm_mmm64, SCALAR);
     rows.add::<SinglesToMmx<Cvtps2dq>>(Cvtps2pi_mm_xmmm64, SCALAR | Attr::MMX);
     rows.add::<SinglesToMmx<Cvttps2dq>>(Cvttps2pi_mm_xmmm64, SCALAR | Attr::MMX);
     rows.add::<DoublesToMmx<Cvtpd2dq>>(Cvtpd2pi_mm_xmmm128, PACKED | Attr::MMX);

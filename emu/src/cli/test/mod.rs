@@ -1,12 +1,15 @@
 //! `emu test`: instructions, blocks and corpora on the engines, and where they differ.
 
 mod corpus;
+mod coverage;
 mod engine;
 mod fuzz;
 mod insn;
+mod sweep;
 
 use crate::exit::RunError;
 use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// The commands of `emu test`.
 #[derive(Debug, Subcommand)]
@@ -17,6 +20,10 @@ pub enum TestCommand {
     Corpus(corpus::CorpusOptions),
     /// Run random blocks of user code on two engines, and compare them at the end of every block
     Fuzz(fuzz::FuzzOptions),
+    /// Run every instruction form on the interpreter and on the host's processor, and show where they differ
+    Sweep(sweep::SweepOptions),
+    /// Show which rows of the opcode table are exercised, in which modes, and by what
+    Coverage(coverage::CoverageOptions),
 }
 
 /// What a test came to.
@@ -35,6 +42,18 @@ impl TestCommand {
             TestCommand::Insn(options) => options.run(),
             TestCommand::Corpus(options) => options.run(),
             TestCommand::Fuzz(options) => options.run(),
+            TestCommand::Sweep(options) => options.run(),
+            TestCommand::Coverage(options) => options.run(),
         }
+    }
+}
+
+/// A bar for `cases` trials on standard error; invisible if that is no terminal.
+fn progress_bar(cases: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len}  {per_sec}  {eta}");
+    let bar = ProgressBar::new(cases);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
