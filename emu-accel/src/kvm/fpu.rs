@@ -132,8 +132,7 @@ mod tests {
             ..X87::reset()
         };
         for high in [0, 7] {
-            simd.mxcsr = area.u64(MXCSR) as u32;
-            simd.vector = std::array::from_fn(|n| [n as u128 + (1 << 100), high]);
+            let vector = std::array::from_fn(|n| [n as u128 + (1 << 100), high]);
             let simd = Simd { vector, mxcsr: 0x1F80 };
             let area = to_area(&x87, &simd, &kvm_xsave::default());
             let mut back = (X87::reset(), Simd { vector: [[1; 2]; 16], mxcsr: 0 });

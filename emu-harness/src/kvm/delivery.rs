@@ -63,8 +63,10 @@ pub(super) struct Delivery {
     /// The setup's state with the oracle's tables.
     pub(super) state: CpuState,
     kind: Kind,
-    /// Physical addresses and what was there before.
-    before: Vec<(u64, Vec<u8>)>,
+    /// Tables in the setup's memory: physical addresses and what was there before.
+    tables: Vec<(u64, [u8; 8])>,
+    /// Bytes of its stack, if the frame goes there.
+    stack: Vec<(u64, Vec<u8>)>,
 }
 
 /// Where the frame goes, and how wide it is.
@@ -103,7 +105,7 @@ impl Delivery {
             _ if state.control.efer.contains(Efer::LMA) => Kind::Long,
             _ => Kind::Protected,
         };
-        let mut delivery = Delivery { state: state.clone(), kind, before: Vec::new() };
+        let mut delivery = Delivery { state: state.clone(), kind, tables: Vec::new(), stack: Vec::new() };
         match kind {
             Kind::Real => delivery.real(memory),
             Kind::Protected => delivery.protected(memory, i),
@@ -119,9 +121,13 @@ impl Delivery {
         delivery
     }
 
-    fn write(&mut self, memory: &mut Interpreter, address: u64, bytes: &[u8]) {
-        self.before.push((address, memory.read(address, bytes.len())));
-        memory.write(address, bytes);
+    /// Puts a table's entry into the setup's memory.
+    fn lend(&mut self, memory: &mut Interpreter, address: u64, entry: u64) {
+        // Beyond RAM there is nothing to lend: exceptions cannot be delivered then.
+        if let Ok(before) = memory.read(address, 8).try_into() {
+            self.tables.push((address, before));
+            memory.write(address, &entry.to_le_bytes());
+        }
     }
 
     fn real(&mut self, memory: &mut Interpreter) {
@@ -150,7 +156,7 @@ impl Delivery {
     fn long(&mut self, memory: &mut Interpreter, i: &Instruction) {
         let top = (self.state.control.cr3 & !0xFFF) + TOP_ENTRY;
         let present_writable = 3;
-        self.write(memory, top, &(STRUCTURES | present_writable).to_le_bytes());
+        self.lend(memory, top, STRUCTURES | present_writable);
         for level in 0..2 {
             let entry = (STRUCTURES + 0x1000 * (level + 1)) | present_writable;
             memory.write(STRUCTURES + 0x1000 * level, &entry.to_le_bytes());
@@ -178,7 +184,7 @@ impl Delivery {
         segments.idtr = TableRegister { base: base + IDT, limit: TABLE_LIMIT };
         if looks_at_descriptors(i) {
             let entry = segments.gdtr.base + u64::from(SELECTOR);
-            self.write(memory, entry, &code.to_le_bytes());
+            self.lend(memory, entry, code);
         } else {
             segments.gdtr = TableRegister { base: base + GDT, limit: TABLE_LIMIT };
             memory.write(PAGES + GDT + u64::from(SELECTOR), &code.to_le_bytes());
@@ -190,7 +196,7 @@ impl Delivery {
         let ss = &self.state.segments.data[Seg::Ss as usize];
         for below in 1..=FRAME {
             let address = ss.base + (self.state.general.gpr[4].wrapping_sub(below) & mask);
-            self.before.push((address, memory.read(address, 1)));
+            self.stack.push((address, memory.read(address, 1)));
         }
     }
 
@@ -221,7 +227,8 @@ impl Delivery {
         general.gpr[4] = self.state.general.gpr[4];
         // In the image on the stack RF is the delivery's, and TF the single-step's.
         let before = self.state.general.rflags & PUSHED_OTHERWISE;
-        general.rflags = Flags::from_bits_retain(word(skip + 2) as u32) - PUSHED_OTHERWISE | before;
+        let pushed = Flags::from_bits_retain(word(skip + 2) as u32);
+        general.rflags = (pushed - PUSHED_OTHERWISE) | before;
         let error_code = code.then(|| word(0) as u16);
         Some(Delivered { exception: Exception { vector: vector as u8, error_code }, general })
     }
@@ -244,11 +251,11 @@ impl Delivery {
     /// from `old`.
     pub(super) fn clear_away(&self, memory: &mut Interpreter, old: &CpuState, found: &mut CpuState) {
         let delivered = self.delivered(memory, found).is_some();
-        for (address, bytes) in &self.before {
-            // The stack is only the oracle's if it was used.
-            if delivered || bytes.len() > 1 {
-                memory.write(*address, bytes);
-            }
+        for (address, before) in &self.tables {
+            memory.write(*address, before);
+        }
+        for (address, before) in self.stack.iter().filter(|_| delivered) {
+            memory.write(*address, before);
         }
         let (theirs, ours) = (&mut found.segments, &self.state.segments);
         if theirs.idtr == ours.idtr {

@@ -120,11 +120,11 @@ impl Kvm {
         self.check_instruction(&i, state)?;
         let repeated = i.has_rep_prefix() || i.has_repne_prefix();
         let delivery = Delivery::arrange(&mut self.memory, setup.mode, state, &i);
-        self.vcpu.set_state(&delivery.state).map_err(refused)?;
+        self.vcpu.set_state(&delivery.state).map_err(|error| refused(&error))?;
         for _ in 0..MOST_STEPS {
-            let stop = self.vcpu.step(&Bare).map_err(refused)?;
+            let stop = self.vcpu.step(&Bare).map_err(|error| refused(&error))?;
             let mut found = state.clone();
-            self.vcpu.update(&mut found).map_err(refused)?;
+            self.vcpu.update(&mut found).map_err(|error| refused(&error))?;
             match (stop, delivery.delivered(&self.memory, &found)) {
                 (Stop::Stepped, Some(Delivered { exception, general })) => {
                     delivery.clear_away(&mut self.memory, state, &mut found);
@@ -201,7 +201,7 @@ fn checks_reserved(number: u32) -> bool {
 }
 
 /// KVM's refusal of a state.
-fn refused(error: Error) -> Unsuitable {
+fn refused(error: &Error) -> Unsuitable {
     Unsuitable(error.to_string())
 }
 

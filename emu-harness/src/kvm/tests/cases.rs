@@ -86,7 +86,7 @@ pub(super) fn control_registers() -> Vec<Named> {
     for bit in (0..64).filter(|bit| *bit != 31) {
         for value in [cr0 ^ 1 << bit, 1 << bit] {
             all.push(with(format!("mov cr0,{value:#x}"), &[0x0F, 0x22, 0xC0], |s| {
-                s.state.general.gpr[0] = value
+                s.state.general.gpr[0] = value;
             }));
         }
     }
@@ -94,13 +94,13 @@ pub(super) fn control_registers() -> Vec<Named> {
     for bit in (0..13_u32).chain([24, 25, 30, 31, 32, 63]) {
         for value in [cr4 ^ 1 << bit, 1 << 5 | 1 << bit] {
             all.push(with(format!("mov cr4,{value:#x}"), &[0x0F, 0x22, 0xE0], |s| {
-                s.state.general.gpr[0] = value
+                s.state.general.gpr[0] = value;
             }));
         }
     }
     for value in [0x30_0000, 0x30_0018, 0x1_0000, 1 << 52, 1 << 62] {
         all.push(with(format!("mov cr3,{value:#x}"), &[0x0F, 0x22, 0xD8], |s| {
-            s.state.general.gpr[0] = value
+            s.state.general.gpr[0] = value;
         }));
     }
     for (number, modrm) in [(0, 0xC0), (2, 0xD0), (3, 0xD8), (4, 0xE0), (1, 0xC8), (5, 0xE8)] {
@@ -173,7 +173,7 @@ pub(super) fn selectors() -> Vec<Named> {
     for (name, code) in instructions {
         for selector in SELECTORS {
             all.push(with(format!("{name} of {selector:#x}"), code, |s| {
-                s.state.general.gpr[0] = selector.into()
+                s.state.general.gpr[0] = selector.into();
             }));
         }
     }
@@ -234,7 +234,7 @@ pub(super) fn msrs() -> Vec<Named> {
     ];
     for number in numbers {
         all.push(with(format!("rdmsr {number:#x}"), &[0x0F, 0x32], |s| {
-            s.state.general.gpr[1] = number.into()
+            s.state.general.gpr[1] = number.into();
         }));
         // What EFER takes; then addresses that are canonical, or not, with 48 bits and with 57.
         for value in [0x500_u64, 0x501, 0x7FFF_FFFF_F000, 1 << 62, 0xFFFF_8000_0000_0000, u64::MAX] {
@@ -305,6 +305,42 @@ fn page_tables(root: u64, page: u64, entry: u64) -> Vec<u8> {
     }
     put(0x3000 + 8 * (page >> 12) as usize, entry);
     bytes
+}
+
+/// Protected mode without paging: selectors and a few faults.
+pub(super) fn protected_mode() -> Vec<Named> {
+    let instructions: [(&str, &[u8]); 9] = [
+        ("mov ss,ax", &[0x8E, 0xD0]),
+        ("mov ds,ax", &[0x8E, 0xD8]),
+        ("push eax", &[0x50]),
+        ("lds esi,[ebx]", &[0xC5, 0x33]),
+        ("jmp far [ebx]", &[0xFF, 0x2B]),
+        ("retf", &[0xCB]),
+        ("ud2", &[0x0F, 0x0B]),
+        ("div ecx", &[0xF7, 0xF1]),
+        ("mov eax,cr0", &[0x0F, 0x20, 0xC0]),
+    ];
+    let mut all = Vec::new();
+    for (name, code) in instructions {
+        for selector in SELECTORS {
+            let mut setup = long(code);
+            setup.mode = Mode::Protected32;
+            setup.state = Interpreter::new().state_in(Mode::Protected32, 0, 0, &[]);
+            setup.state.control.cr0 -= Cr0::PG;
+            let general = &mut setup.state.general;
+            (general.rip, general.gpr[0]) = (CODE, selector.into());
+            (general.gpr[3], general.gpr[4]) = (DATA, STACK_TOP - 0x100);
+            let [low, high] = selector.to_le_bytes();
+            put(&mut setup, DATA, &[0x00, 0x11, 0, 0, low, high]);
+            put(
+                &mut setup,
+                STACK_TOP - 0x100,
+                &[0x00, 0x11, 0, 0, low, high, 0, 0, 0, 0x67, 0, 0, 0x10, 0, 0, 0],
+            );
+            all.push(Named { name: format!("{name}, {selector:#x}"), setup });
+        }
+    }
+    all
 }
 
 /// Real mode: what differs from user code, and a few faults.

@@ -66,6 +66,11 @@ fn page_faults_and_accessed_and_dirty_bits_agree() {
 }
 
 #[test]
+fn protected_mode_without_paging_agrees() {
+    agree(cases::protected_mode(), 100);
+}
+
+#[test]
 fn real_mode_agrees() {
     agree(cases::real_mode(), 20);
 }
