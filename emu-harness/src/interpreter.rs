@@ -22,7 +22,7 @@ pub(crate) const TABLES: u64 = 0x30_0000;
 pub const GDT: u64 = 0x8000;
 
 /// A machine without devices: all ports and addresses read as ones.
-struct Bare;
+pub(crate) struct Bare;
 
 impl CpuIo for Bare {
     fn port_read(&self, _: usize, _: u16, size: u8) -> u32 {
@@ -79,6 +79,12 @@ impl Interpreter {
         let model = Arc::new(CpuModel::named("max").expect("there is such a model"));
         let memory = Arc::new(PhysicalMemory::new(ram));
         Interpreter { cpu: Cpu::new(0, model, memory, signal, io) }
+    }
+
+    /// Executes as a CPU of `model` from now on.
+    pub fn set_model(&mut self, model: CpuModel) {
+        let memory = self.cpu.memory.clone();
+        self.cpu = Cpu::new(0, Arc::new(model), memory, Arc::new(VcpuSignal::default()), Arc::new(Bare));
     }
 
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that

@@ -2,10 +2,12 @@
 //! and where engines differ.
 //!
 //! A [`Setup`] is what there is before: state and memory. An [`Executor`] is something that executes: the
-//! interpreter ([`interpreter`]), the host's processor (`native`). It makes an [`Outcome`] of a setup; two
+//! interpreter ([`interpreter`]), the host's processor (`native`), its KVM (`kvm`). It makes an [`Outcome`] of a setup; two
 //! outcomes of one setup can be compared. Setups are written by hand, read from a corpus ([`corpus`]), or made
-//! from the opcode table ([`encodings`]).
+//! from the opcode table ([`encodings`]); what came of them is told by [`report`]. A [`sandbox`] is the API for
+//! those who embed a CPU in tests of their own.
 
+pub mod assignment;
 pub mod blocks;
 pub mod corpus;
 pub mod encodings;
@@ -14,7 +16,11 @@ pub mod free_running;
 pub mod fuzz;
 pub mod interpreter;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod kvm;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
+pub mod report;
+pub mod sandbox;
 mod setup;
 pub mod single_step;
 

@@ -1,7 +1,7 @@
 //! What there is before instructions execute, and what they make of it.
 
 use crate::corpus::{Exception, Mode};
-use emu_core::state::CpuState;
+use emu_core::{arch::Seg, state::CpuState};
 
 /// What a region of memory may be used for. Paging's view: without `write` a page is read-only, without
 /// `execute` it has NX (where the mode's paging knows it), and what no region covers is not present.
@@ -44,6 +44,26 @@ pub struct Setup {
     pub instructions: u32,
     /// It also ends before the instruction at this RIP, if that is reached by any other.
     pub stop: Option<u64>,
+}
+
+impl Setup {
+    /// Linear address of the instruction that RIP leads to.
+    pub fn start(&self) -> u64 {
+        match self.mode {
+            Mode::Long64 => self.state.general.rip,
+            _ => self.state.segments.data[Seg::Cs as usize].base.wrapping_add(self.state.general.rip),
+        }
+    }
+
+    /// The bytes there, to the end of their region; none if no region has them.
+    pub fn code(&self) -> &[u8] {
+        let start = self.start();
+        let found = self.memory.iter().find_map(|region| {
+            let at = start.checked_sub(region.address)?;
+            region.bytes.get(at as usize..).filter(|code| !code.is_empty())
+        });
+        found.unwrap_or_default()
+    }
 }
 
 /// What came of a setup.

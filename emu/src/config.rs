@@ -121,7 +121,7 @@ impl FromStr for CpuSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const SHAPE: &str = "write MODEL[,+feature,-feature], as in x86-64-v2,+sha,-avx";
+        const SHAPE: &str = "write MODEL[,+feature,-feature], as in x86-64-v3,+aes,-avx2";
         let lower = text.to_ascii_lowercase();
         let mut parts = lower.split(',').map(str::trim);
         let model = parts.next().unwrap_or_default();

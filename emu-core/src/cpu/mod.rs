@@ -4,11 +4,13 @@
 
 mod flags;
 mod mode;
+mod observe;
 mod registers;
 pub mod slot;
 
 pub use flags::{AUX_AF, AUX_CARRIES, LazyFlags};
 pub use mode::Mode;
+pub use observe::{Observe, ObservedAccess};
 
 use crate::{
     arch::{Exception, Flags, Seg, Segment},
@@ -71,10 +73,12 @@ pub struct Cpu {
     pub memory: Arc<PhysicalMemory>,
     /// The machine.
     pub io: Arc<dyn CpuIo>,
-    /// Instructions executed since the start (whole blocks are counted when they end).
+    /// Instructions completed since the start; current between blocks.
     pub executed: u64,
     /// Optional record of execution, interrupts and I/O.
     pub trace: Option<Box<dyn Trace>>,
+    /// What an embedder wants to see.
+    pub observe: Observe,
 }
 
 /// A listener to what a CPU does. Asked for by `--trace`; costs nothing when absent.
@@ -146,6 +150,7 @@ impl Cpu {
             io,
             executed: 0,
             trace: None,
+            observe: Observe::default(),
         });
         cpu.load_state(&state);
         cpu

@@ -37,6 +37,9 @@ impl Mode {
     /// Bit 22 + n: the base of segment n is zero (or counts as such).
     const ZERO_SHIFT: u32 = 22;
 
+    /// An embedder pauses at instructions in the page: see `Observe`.
+    const OBSERVED: u32 = 1 << 31;
+
     /// As a number, for hashing.
     pub const fn bits(self) -> u32 {
         self.0
@@ -48,6 +51,14 @@ impl Mode {
     /// One instruction per block?
     pub const fn is_stepping(self) -> bool {
         self.0 & Self::STEP != 0
+    }
+    /// The same mode, with pauses before observed instructions.
+    pub const fn observed(self) -> Self {
+        Mode(self.0 | Self::OBSERVED)
+    }
+    /// Pauses before observed instructions?
+    pub const fn is_observed(self) -> bool {
+        self.0 & Self::OBSERVED != 0
     }
     /// An instruction pointer of the size of code can lie beyond the limit of CS.
     pub const fn is_limited(self) -> bool {

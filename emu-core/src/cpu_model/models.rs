@@ -28,12 +28,12 @@ pub const MODELS: &[NamedModel] = &[
         summary: "what every x86-64 processor has",
         choice: Choice::Level(Offer::Every),
     },
-    V2,
     NamedModel {
-        name: "x86-64-v3",
-        summary: "v2 with AVX, AVX2, BMI1, BMI2, F16C, FMA, LZCNT, MOVBE",
-        choice: Choice::Level(Offer::V3),
+        name: "x86-64-v2",
+        summary: "v1 with SSE3 to SSE4.2, POPCNT, CMPXCHG16B, LAHF and SAHF in 64-bit mode",
+        choice: Choice::Level(Offer::V2),
     },
+    V3,
     NamedModel { name: "max", summary: "everything that emu can do", choice: Choice::Level(Offer::Max) },
     NamedModel {
         name: "host",
@@ -42,14 +42,14 @@ pub const MODELS: &[NamedModel] = &[
     },
 ];
 
-const V2: NamedModel = NamedModel {
-    name: "x86-64-v2",
-    summary: "v1 with SSE3 to SSE4.2, POPCNT, CMPXCHG16B, LAHF and SAHF in 64-bit mode",
-    choice: Choice::Level(Offer::V2),
+const V3: NamedModel = NamedModel {
+    name: "x86-64-v3",
+    summary: "v2 with AVX, AVX2, BMI1, BMI2, F16C, FMA, LZCNT, MOVBE",
+    choice: Choice::Level(Offer::V3),
 };
 
 /// The model of a machine whose user asks for none.
-pub const DEFAULT: NamedModel = V2;
+pub const DEFAULT: NamedModel = V3;
 
 impl NamedModel {
     /// The model called `name`.

@@ -96,6 +96,8 @@ pub struct BlockCache {
     /// Chunks until everything is thrown away.
     max_chunks: usize,
     chunks: Vec<Box<[MaybeUninit<Insn>]>>,
+    /// Bit n of a chunk's: a block begins at its instruction n.
+    starts: Vec<[u64; CHUNK / 64]>,
     /// Instructions used in the last chunk.
     used: usize,
     map: FxHashMap<BlockKey, BlockRef>,
@@ -124,6 +126,7 @@ impl BlockCache {
         BlockCache {
             max_chunks: bytes / (CHUNK * size_of::<Insn>()),
             chunks: Vec::new(),
+            starts: Vec::new(),
             used: CHUNK,
             map: FxHashMap::default(),
             pages: FxHashMap::default(),
@@ -169,7 +172,7 @@ impl BlockCache {
         let reuse = old.filter(|old| old.stale && old.room as usize >= insns.len());
         let (entry, room) = match reuse {
             Some(old) => (old.entry, old.room),
-            None => (self.allocate(insns.len() + 1), insns.len() as u32),
+            None => (self.allocate_block(insns.len()), insns.len() as u32),
         };
         // The jump that ends a block which just stops is no instruction of the guest.
         let count = insns.iter().filter(|i| i.len != 0).count() as i64;
@@ -208,9 +211,33 @@ impl BlockCache {
         self.chunks.len() >= self.max_chunks && self.used + 512 > CHUNK
     }
 
+    /// Space for a block of `len` instructions and its tail.
+    fn allocate_block(&mut self, len: usize) -> *mut Insn {
+        let place = self.allocate(len + 1);
+        let at = self.used - (len + 1);
+        if let Some(starts) = self.starts.last_mut() {
+            starts[at / 64] |= 1 << (at % 64);
+        }
+        place
+    }
+
+    /// How many of the guest's instructions come before `i` in its block.
+    pub fn ordinal(&self, i: *const Insn) -> i64 {
+        let holds = |chunk: &[MaybeUninit<Insn>]| chunk.as_ptr_range().contains(&i.cast());
+        let Some(number) = self.chunks.iter().rposition(|chunk| holds(chunk)) else { return 0 };
+        let first: *const Insn = self.chunks[number].as_ptr().cast();
+        let at = (i as usize - first as usize) / size_of::<Insn>();
+        let starts = &self.starts[number];
+        let Some(start) = (0..=at).rev().find(|n| starts[n / 64] >> (n % 64) & 1 != 0) else { return 0 };
+        // SAFETY: a block begins there, and is written.
+        let pauses = unsafe { (*first.add(start)).len } == 0 && start != at;
+        (at - start) as i64 - i64::from(pauses)
+    }
+
     fn allocate(&mut self, count: usize) -> *mut Insn {
         if self.used + count > CHUNK {
             self.chunks.push(Box::new_uninit_slice(CHUNK));
+            self.starts.push([0; CHUNK / 64]);
             self.used = 0;
         }
         let chunk = self.chunks.last_mut().expect("a chunk has just been made sure of");
@@ -242,6 +269,7 @@ impl BlockCache {
     /// Throws everything away. Not while a block is running.
     pub fn flush(&mut self) {
         self.chunks.clear();
+        self.starts.clear();
         self.used = CHUNK;
         self.map.clear();
         self.pages.clear();

@@ -21,7 +21,7 @@ use crate::{
 use iced_x86::{Code, Decoder, DecoderError, Instruction, Mnemonic};
 
 /// Longest block, in instructions.
-const MAX_INSNS: usize = 48;
+pub(super) const MAX_INSNS: usize = 48;
 /// Longest instruction, in bytes.
 const MAX_BYTES: usize = 15;
 /// Longest block, in bytes.
@@ -57,12 +57,18 @@ impl Cpu {
         let linear = self.fetch_address()?;
         let physical = self.mmu.translate_fetch(linear)?;
         let rip_base = self.rip.wrapping_sub(physical & 0xFFF);
-        let block = match self.blocks.find(key(physical, mode)) {
+        let variant = self.observe.mode_at(linear, mode);
+        let block = match self.blocks.find(key(physical, variant)) {
             Some(block) if self.continues_as_decoded(linear, &block) => block,
-            _ => self.build(linear, physical, mode)?,
+            _ => self.build(linear, physical, variant)?,
         };
-        // SAFETY: the entry of a block that was just found or made.
-        self.check_limit(u64::from(unsafe { (*block.entry).len }))?;
+        // SAFETY: the entry of a block that was just found or made; behind a pause, which has no length, is the
+        // instruction that it is for.
+        let len = unsafe {
+            let first = &*block.entry;
+            if first.len == 0 && variant.is_observed() { (*block.entry.add(1)).len } else { first.len }
+        };
+        self.check_limit(len.into())?;
         if block.second_page.is_none() {
             let generation = self.mmu.generation();
             self.blocks.set_jump(JumpEntry {
@@ -118,14 +124,14 @@ impl Cpu {
         loop {
             let mut code = [0; WINDOW];
             self.read_code(page, offset, &mut code);
-            let end = self.decode_page(&code, offset, mode)?;
+            let end = self.decode_page(&code, linear, mode)?;
             let next = match end {
                 End::Before(next) => next,
                 End::Last => {
                     self.blocks.scratch.last().map_or(offset, |i| usize::from(i.off) + usize::from(i.len))
                 }
             };
-            if self.blocks.scratch.is_empty() {
+            if self.blocks.scratch.iter().all(|i| i.len == 0) {
                 return self.build_across(linear, physical, &code, mode);
             }
             let len = next.max(offset + 1) - offset;
@@ -171,11 +177,12 @@ impl Cpu {
     }
 
     /// Decodes from `offset` to the end of the block into `scratch`.
-    fn decode_page(&mut self, code: &[u8; WINDOW], offset: usize, mode: Mode) -> Result<End, Exception> {
-        self.blocks.scratch.clear();
-        self.blocks.flag_uses.clear();
+    fn decode_page(&mut self, code: &[u8; WINDOW], linear: u64, mode: Mode) -> Result<End, Exception> {
+        let offset = (linear & 0xFFF) as usize;
+        let page = linear & !0xFFF;
+        self.begin(linear, mode);
         if self.model.generation().is_16_bit() {
-            return Ok(self.decode_early(&code[..(4096 - offset).min(WINDOW)], offset, mode));
+            return Ok(self.decode_early(&code[..(4096 - offset).min(WINDOW)], linear, mode));
         }
         let mut decoder = Decoder::with_ip(
             mode.bitness(),
@@ -184,11 +191,15 @@ impl Cpu {
             self.model.decoder_options(),
         );
         let mut instruction = Instruction::default();
-        let limit = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
+        let limit = self.longest(mode);
         while self.blocks.scratch.len() < limit {
             let at = offset + decoder.position();
             if at >= 4096 {
                 return Ok(End::Before(4096));
+            }
+            if at != offset && mode.is_observed() && self.observe.wants(page | at as u64) {
+                // It begins a block of its own.
+                return Ok(End::Before(at));
             }
             decoder.decode_out(&mut instruction);
             if decoder.last_error() == DecoderError::NoMoreBytes {
@@ -203,11 +214,15 @@ impl Cpu {
     }
 
     /// The same for the opcode map of an early processor.
-    fn decode_early(&mut self, code: &[u8], offset: usize, mode: Mode) -> End {
-        let limit = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
+    fn decode_early(&mut self, code: &[u8], linear: u64, mode: Mode) -> End {
+        let (page, offset) = (linear & !0xFFF, (linear & 0xFFF) as usize);
+        let limit = self.longest(mode);
         let mut next = 0;
         while self.blocks.scratch.len() < limit && next < code.len() {
             let at = offset + next;
+            if next != 0 && mode.is_observed() && self.observe.wants(page | at as u64) {
+                return End::Before(at);
+            }
             match early::decode(self.model.generation(), &code[next..], at as u64) {
                 Early::Incomplete => return End::Before(at),
                 Early::Undefined => self.push_undefined(at, 1, Exception::UD),
@@ -246,10 +261,9 @@ impl Cpu {
         let mut more = [0; WINDOW];
         self.read_code(second & !0xFFF, 0, &mut more);
         bytes[here..here + MAX_BYTES].copy_from_slice(&more[..MAX_BYTES]);
-        self.blocks.scratch.clear();
-        self.blocks.flag_uses.clear();
+        self.begin(linear, mode);
         let end = if self.model.generation().is_16_bit() {
-            self.decode_early(&bytes[..here + MAX_BYTES], offset, mode.stepping())
+            self.decode_early(&bytes[..here + MAX_BYTES], linear, mode.stepping())
         } else {
             let bytes = &bytes[..here + MAX_BYTES];
             let mut decoder =
@@ -272,6 +286,23 @@ impl Cpu {
         let block = self.blocks.insert(key(physical, mode), &insns, &pages, Some(second));
         self.blocks.scratch = insns;
         Ok(block)
+    }
+
+    /// Begins the block at `linear`: with a pause, if its first instruction is observed.
+    fn begin(&mut self, linear: u64, mode: Mode) {
+        self.blocks.scratch.clear();
+        self.blocks.flag_uses.clear();
+        if mode.is_observed() && self.observe.wants(linear) {
+            let i = Insn { off: (linear & 0xFFF) as u16, ..Insn::blank(handlers::pause) };
+            self.blocks.scratch.push(i);
+            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+        }
+    }
+
+    /// How many entries a block that has been begun may have.
+    fn longest(&self, mode: Mode) -> usize {
+        let instructions = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
+        self.blocks.scratch.len() + instructions
     }
 
     /// Lowers one instruction and chooses its handler. Returns whether it is the last of its block.

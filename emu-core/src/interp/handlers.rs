@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 pub const LOOK_UP: u32 = 0;
 /// An exception is in `cpu.raised`, `cpu.rip` at its instruction.
 pub const RAISED: u32 = 1;
+/// Before an observed instruction, `cpu.rip` at it.
+pub const PAUSED: u32 = 3;
 /// Debug builds: go on at `cpu.blocks.next`.
 #[cfg(debug_assertions)]
 pub const CONTINUE: u32 = 2;
@@ -123,8 +125,8 @@ pub unsafe fn exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
     match run_exact(cpu, insn) {
         Err(exception) => raise(cpu, insn, exception),
         Ok(_) if cpu.leave_block => {
-            cpu.rip = cpu.rip_after(insn);
-            LOOK_UP
+            let next = cpu.rip_after(insn);
+            leave_after(cpu, insn, next)
         }
         // SAFETY: instructions of a block follow each other.
         Ok(_) => unsafe { go(cpu, i.add(1)) },
@@ -171,8 +173,19 @@ fn run_exact(cpu: &mut Cpu, i: &Insn) -> Result<(bool, u64), Exception> {
     }
 }
 
+/// Leaves the block after `i`, which is completed; `next` is the RIP behind it.
+#[cold]
+fn leave_after(cpu: &mut Cpu, i: &Insn, next: u64) -> u32 {
+    cpu.budget -= cpu.blocks.ordinal(i) + 1;
+    cpu.observe.last = cpu.rip_of(i);
+    cpu.rip = next;
+    LOOK_UP
+}
+
 #[cold]
 fn raise(cpu: &mut Cpu, i: &Insn, exception: Exception) -> u32 {
+    cpu.budget -= cpu.blocks.ordinal(i);
+    cpu.observe.last = cpu.rip_of(i);
     cpu.rip = cpu.rip_of(i);
     cpu.raised = Some(exception);
     RAISED
@@ -195,6 +208,7 @@ pub unsafe fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32 {
         Ok(_) => {
             // SAFETY: as above: the tail follows.
             cpu.budget -= unsafe { (*i.add(1).cast::<Tail>()).count };
+            cpu.observe.last = cpu.rip_of(insn);
             LOOK_UP
         }
         Err(exception) => raise(cpu, insn, exception),
@@ -254,8 +268,8 @@ pub unsafe fn branch_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
     let insn = unsafe { &*i };
     match run_exact(cpu, insn) {
         Ok((taken, _)) if cpu.leave_block => {
-            cpu.rip = branch_target(cpu, insn, taken);
-            LOOK_UP
+            let next = branch_target(cpu, insn, taken);
+            leave_after(cpu, insn, next)
         }
         // SAFETY: the branch is the last of its block.
         Ok((taken, _)) => unsafe { follow(cpu, i, taken) },
@@ -405,10 +419,7 @@ pub unsafe fn indirect_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
     match run_exact(cpu, insn) {
-        Ok((_, target)) if cpu.leave_block => {
-            cpu.rip = target;
-            LOOK_UP
-        }
+        Ok((_, target)) if cpu.leave_block => leave_after(cpu, insn, target),
         // SAFETY: the branch is the last of its block.
         Ok((_, target)) => unsafe { jump_to(cpu, i, target) },
         Err(exception) => raise(cpu, insn, exception),
@@ -433,6 +444,20 @@ unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
     cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
     // SAFETY: entries of the current generation lead to blocks of this arena.
     unsafe { go(cpu, entry) }
+}
+
+/// Before an instruction that is observed.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn pause(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    cpu.rip = cpu.rip_of(unsafe { &*i });
+    if cpu.pauses_here() {
+        return PAUSED;
+    }
+    // SAFETY: instructions of a block follow each other.
+    unsafe { go(cpu, i.add(1)) }
 }
 
 /// First instruction of a block that must be decoded again.

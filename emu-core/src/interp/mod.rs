@@ -11,10 +11,12 @@ mod emit;
 mod events;
 mod handlers;
 mod liveness;
+mod observed;
 mod run;
 mod specialise;
 mod vector;
 
 pub use blocks::BlockCache;
 pub use emit::{Exact, Fast, Interp};
+pub use observed::Pause;
 pub use run::Stop;

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 /// Instructions between looks around, when nothing asks for one: bounds the depth of a handler chain that was
 /// not compiled to jumps.
-const SLICE: i64 = 50_000;
+pub(super) const SLICE: i64 = 50_000;
 
 /// Why the run loop returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,22 +84,28 @@ impl Cpu {
         result
     }
 
-    fn run_some(&mut self, budget: i64) {
+    /// Blocks until the budget is used up or something happens. Returns whether it has paused at an observed
+    /// instruction.
+    pub(super) fn run_some(&mut self, budget: i64) -> bool {
         if self.mode.is_stepping() || self.events.shadow || self.needs_single_steps() {
             return self.run_one();
         }
         // RF holds for one instruction. Without breakpoints it has nothing to hold back, and whatever that
         // instruction raises sets it again.
         self.eflags.remove(Flags::RF);
-        let code = match self.look_up() {
+        let code = match self.look_up_resumed() {
             Ok(found) => self.enter(&found, budget),
-            Err(exception) => return self.deliver(exception),
+            Err(exception) => {
+                self.deliver(exception);
+                return false;
+            }
         };
         if code == handlers::RAISED {
             self.deliver_raised();
         } else if self.events.pending_debug != 0 {
             debug::debug_trap_after(self, false);
         }
+        code == handlers::PAUSED
     }
 
     fn enter(&mut self, found: &super::build::Found, budget: i64) -> u32 {
@@ -116,8 +122,17 @@ impl Cpu {
         self.trace.as_ref().is_some_and(|trace| trace.wants_execution())
     }
 
-    /// One instruction, with everything that can happen before and after it. SDM vol. 3, 6.9.
-    fn run_one(&mut self) {
+    /// One instruction, with everything that can happen before and after it. SDM vol. 3, 6.9. Returns whether
+    /// it has paused at an observed instruction.
+    pub(super) fn run_one(&mut self) -> bool {
+        if self.pauses_here() {
+            return true;
+        }
+        self.run_this_one();
+        false
+    }
+
+    fn run_this_one(&mut self) {
         let (shadow, single_step) = (self.events.shadow, self.eflags.contains(Flags::TF));
         if let Some(exception) = debug::instruction_breakpoint(self) {
             return self.deliver(exception);
@@ -179,6 +194,7 @@ impl Cpu {
     }
 
     fn deliver(&mut self, exception: Exception) {
+        self.forget_accesses(exception);
         if exception == Exception::Restart {
             debug::instruction_restarted(self);
         } else {

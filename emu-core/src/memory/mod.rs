@@ -7,7 +7,9 @@
 mod code_map;
 mod guest;
 mod physical;
+mod rights;
 
 pub use code_map::{CodeMap, GRANULE, MemoryEvent};
 pub use guest::{GuestMemory, MemoryError, RAM_BELOW_4G_MAX};
 pub use physical::PhysicalMemory;
+pub use rights::{PageRights, PhysicalRights};

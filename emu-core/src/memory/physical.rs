@@ -1,9 +1,9 @@
 //! Guest-physical memory as CPUs see it: RAM, the A20 gate, and the record of code.
 
-use super::{CodeMap, GuestMemory, MemoryEvent};
+use super::{CodeMap, GuestMemory, MemoryEvent, PageRights, PhysicalRights};
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
@@ -18,6 +18,8 @@ pub struct PhysicalMemory {
     a20_mask: AtomicU64,
     /// Held during locked accesses that the host cannot do in one.
     bus_lock: Arc<Mutex<()>>,
+    /// Absent in a machine: everything is allowed.
+    rights: OnceLock<PhysicalRights>,
 }
 
 impl PhysicalMemory {
@@ -29,6 +31,7 @@ impl PhysicalMemory {
             code: CodeMap::new(end),
             a20_mask: AtomicU64::new(u64::MAX),
             bus_lock: Arc::default(),
+            rights: OnceLock::new(),
         }
     }
 
@@ -46,6 +49,18 @@ impl PhysicalMemory {
     /// The record of code.
     pub fn code(&self) -> &CodeMap {
         &self.code
+    }
+
+    /// Permissions by page. From the first call on everything is denied that has not been allowed; it is made
+    /// before CPUs run.
+    pub fn restrict(&self) -> &PhysicalRights {
+        self.rights.get_or_init(PhysicalRights::default)
+    }
+
+    /// What CPUs may do with the page at `address`.
+    #[inline]
+    pub fn rights(&self, address: u64) -> PageRights {
+        self.rights.get().map_or(PageRights::all(), |rights| rights.at(address))
     }
 
     /// Opens or closes the A20 gate.

@@ -40,7 +40,7 @@ mod task_switch;
 #[cfg(test)]
 mod test_cpu;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tsc;
 mod tss;
 mod vector;

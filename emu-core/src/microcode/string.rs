@@ -202,10 +202,13 @@ fn stretch(
     access: Access,
 ) -> Result<Option<(*mut u8, u64, u64)>, Exception> {
     let flat = cpu.mode.is_flat(seg as usize) && asize >= Width::W32;
-    if !flat || !cpu.mmu.watch.is_empty() || cpu.mode.checks_alignment() {
+    if !flat || cpu.mode.checks_alignment() {
         return Ok(None);
     }
     let linear = cpu.linear(seg, offset, w.bytes(), access == Access::Write)?;
+    if cpu.mmu.watches_page(linear) {
+        return Ok(None);
+    }
     let in_page = linear & 0xFFF;
     if in_page + w.bytes() > 0x1000 {
         return Ok(None);

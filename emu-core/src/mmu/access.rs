@@ -112,7 +112,9 @@ impl Cpu {
         }
         let physical = self.physical(linear, Access::Read, privilege)?;
         self.watch_access(linear, len, false);
-        Ok(self.read_physical(physical, len))
+        let value = self.read_physical(physical, len);
+        self.observe_access(linear, &value.to_le_bytes()[..len as usize], Access::Read);
+        Ok(value)
     }
 
     /// Stores the low `w` bits of `value` at `linear`.
@@ -130,6 +132,7 @@ impl Cpu {
         }
         let physical = self.physical(linear, Access::Write, privilege)?;
         self.watch_access(linear, len, true);
+        self.observe_access(linear, &value.to_le_bytes()[..len as usize], Access::Write);
         self.write_physical(physical, len, value);
         Ok(())
     }
@@ -161,6 +164,7 @@ impl Cpu {
         let (first, rest) = buffer.split_at_mut(split);
         self.read_physical_bytes(first_at, first);
         self.read_physical_bytes(second_at, rest);
+        self.observe_access(linear, buffer, Access::Read);
         Ok(())
     }
 
@@ -172,6 +176,7 @@ impl Cpu {
         let second_at =
             if split < bytes.len() { self.physical(second, Access::Write, privilege)? } else { 0 };
         self.watch_access(linear, bytes.len() as u64, true);
+        self.observe_access(linear, bytes, Access::Write);
         let (first, rest) = bytes.split_at(split);
         self.write_physical_bytes(first_at, first);
         self.write_physical_bytes(second_at, rest);
@@ -270,7 +275,8 @@ impl Cpu {
     }
 
     /// Translates for a read-modify-write of `w` at `linear` that does not cross a page and lies in RAM: its
-    /// host address. `None` if it crosses, or is not RAM. Code there is invalidated: the caller will write.
+    /// host address. `None` if it crosses, is not RAM, or an embedder wants to see what is read and written. Code
+    /// there is invalidated: the caller will write.
     pub fn writable_host(&mut self, linear: u64, w: Width) -> Result<Option<*mut u8>, Exception> {
         let len = w.bytes();
         self.check_alignment(linear, len, Privilege::Current)?;
@@ -278,6 +284,9 @@ impl Cpu {
             return Ok(None);
         }
         let physical = self.physical(linear, Access::Write, Privilege::Current)?;
+        if self.mmu.observes(linear, len) {
+            return Ok(None);
+        }
         self.watch_access(linear, len, true);
         let host = self.memory.ram().host_ptr(physical);
         if host.is_some() {
@@ -376,6 +385,14 @@ impl Cpu {
     fn watch_access(&mut self, linear: u64, len: u64, write: bool) {
         if !self.mmu.watch.is_empty() {
             self.watch_hit(linear, len, write);
+        }
+    }
+
+    /// Notes a data access for an embedder that wants to see it.
+    #[inline]
+    fn observe_access(&mut self, linear: u64, bytes: &[u8], access: Access) {
+        if !self.mmu.observed.is_empty() && self.mmu.observes(linear, bytes.len() as u64) {
+            self.note_access(linear, bytes, access);
         }
     }
 

@@ -16,7 +16,7 @@ pub use walk::{Access, Translation};
 
 use crate::{
     arch::{Cr0, Cr4, Efer, Exception, Flags, PageFaultCode},
-    memory::PhysicalMemory,
+    memory::{PageRights, PhysicalMemory},
     state::Control,
 };
 use std::sync::Arc;
@@ -73,6 +73,17 @@ struct Context {
     watching: bool,
 }
 
+/// An access that the permissions of guest-physical memory do not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denied {
+    /// Linear address.
+    pub linear: u64,
+    /// Guest-physical address.
+    pub physical: u64,
+    /// What was wanted.
+    pub access: Access,
+}
+
 /// The memory-management unit of one vCPU.
 #[repr(C)]
 pub struct Mmu {
@@ -86,6 +97,11 @@ pub struct Mmu {
     context: Context,
     /// Linear ranges of enabled data breakpoints: (first, last, bit of DR6, on reads too).
     pub(crate) watch: Vec<(u64, u64, u64, bool)>,
+    /// Linear ranges, first to last, whose accesses an embedder wants to see: their pages are never accessed
+    /// directly. Who changes it flushes.
+    pub(crate) observed: Vec<(u64, u64)>,
+    /// The access that was last denied. The instruction has ended with [`Exception::Restart`].
+    pub(crate) denied: Option<Denied>,
     memory: Arc<PhysicalMemory>,
     physical_bits: u32,
 }
@@ -106,6 +122,8 @@ impl Mmu {
             fetch,
             context: Context::default(),
             watch: Vec::new(),
+            observed: Vec::new(),
+            denied: None,
             memory,
             physical_bits,
         }
@@ -229,6 +247,7 @@ impl Mmu {
         }
         let translation = self.walk(linear, Access::Fetch, user)?;
         let physical = self.memory.gate(translation.physical);
+        self.admit(linear, physical, Access::Fetch)?;
         let page = (linear & !0xFFF) | u64::from(user);
         self.fetch[tlb::fetch_index(linear)] = FetchEntry {
             page,
@@ -251,24 +270,47 @@ impl Mmu {
         }
         let translation = self.walk(linear, access, user)?;
         let physical = self.memory.gate(translation.physical);
+        let rights = self.admit(linear, physical, access)?;
         if let Some(host) = self.memory.ram().host_ptr(physical & !0xFFF) {
-            let watched = self
-                .watch
-                .iter()
-                .any(|&(first, last, ..)| first >> 12 <= linear >> 12 && linear >> 12 <= last >> 12);
+            let watched = self.watches_page(linear);
+            let writable = translation.writable_now && !watched && rights.contains(PageRights::WRITE);
             let entry = tlb::Fill {
                 linear,
                 physical,
                 host,
-                readable: !watched,
-                writable: translation.writable_now && !watched,
-                direct_write: translation.writable_now && !watched && !self.memory.code().has_code(physical),
+                readable: !watched && rights.contains(PageRights::READ),
+                writable,
+                direct_write: writable && !self.memory.code().has_code(physical),
                 global: translation.global,
                 page_shift: translation.page_shift,
             };
             self.tables[table].fill(&entry);
         }
         Ok(physical)
+    }
+
+    /// Whether anything in the page of `linear` is watched, by breakpoints or by an embedder.
+    pub(crate) fn watches_page(&self, linear: u64) -> bool {
+        let page = linear >> 12;
+        let reaches = |first: u64, last: u64| first >> 12 <= page && page <= last >> 12;
+        self.watch.iter().any(|&(first, last, ..)| reaches(first, last))
+            || self.observed.iter().any(|&(first, last)| reaches(first, last))
+    }
+
+    /// What is allowed at `physical`, if `access` is. If not, the instruction is to be begun again when
+    /// somebody has looked at [`Self::denied`].
+    fn admit(&mut self, linear: u64, physical: u64, access: Access) -> Result<PageRights, Exception> {
+        let rights = self.memory.rights(physical);
+        let wanted = match access {
+            Access::Read => PageRights::READ,
+            Access::Write => PageRights::WRITE,
+            Access::Fetch => PageRights::FETCH,
+        };
+        if rights.contains(wanted) {
+            return Ok(rights);
+        }
+        self.denied = Some(Denied { linear, physical, access });
+        Err(Exception::Restart)
     }
 
     /// Whether a translation of `linear` would need a walk.

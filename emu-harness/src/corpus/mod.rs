@@ -4,10 +4,14 @@
 mod outcome;
 mod parse;
 mod register;
+mod run;
+mod state;
 
 pub use outcome::{Exception, Flag, FlagState, Outcome, State};
 pub use parse::{ParseError, parse, parse_line};
 pub use register::Register;
+pub use run::CODE;
+pub use state::{set, values};
 
 /// The mode that an instruction runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

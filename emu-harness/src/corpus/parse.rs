@@ -140,6 +140,9 @@ fn parse_assignment(word: &str, state: &mut State) -> Result<bool, ParseError> {
         state.memory.push((address, parse_bytes(value)?));
         return Ok(first);
     }
+    if let Some(low) = whole_ymm(place) {
+        return push_ymm(low, value, state);
+    }
     let register = Register::named(place).ok_or_else(unknown)?;
     let fits = |value: &u128| register.bits() == u128::BITS || value >> register.bits() == 0;
     let value = parse_hex(value)
@@ -147,6 +150,30 @@ fn parse_assignment(word: &str, state: &mut State) -> Result<bool, ParseError> {
         .ok_or_else(|| ParseError::Value { register, value: value.to_owned() })?;
     let first = state.registers.iter().all(|(other, _)| *other != register);
     state.registers.push((register, value));
+    Ok(first)
+}
+
+/// The number of a whole YMM register.
+fn whole_ymm(name: &str) -> Option<u8> {
+    match Register::named(name.strip_prefix('y').map(|rest| format!("x{rest}"))?.as_str())? {
+        Register::Xmm(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// A whole YMM register is the XMM register and the half above it.
+fn push_ymm(number: u8, value: &str, state: &mut State) -> Result<bool, ParseError> {
+    let wrong = || ParseError::Value { register: Register::YmmHigh(number), value: value.to_owned() };
+    let digits = value.replace('_', "");
+    if !digits.is_ascii() {
+        return Err(wrong());
+    }
+    let (high, low) = digits.split_at(digits.len().saturating_sub(32));
+    let high = if high.is_empty() { Some(0) } else { parse_hex(high) }.ok_or_else(wrong)?;
+    let low = parse_hex(low).ok_or_else(wrong)?;
+    let halves = [(Register::Xmm(number), low), (Register::YmmHigh(number), high)];
+    let first = state.registers.iter().all(|(other, _)| halves.iter().all(|(half, _)| half != other));
+    state.registers.extend(halves);
     Ok(first)
 }
 
@@ -196,6 +223,15 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_ymm_register_is_its_two_halves() {
+        let line = "64 | 90 | nop | ymm1=1_00000000000000000000000000000002 ymm2=5 => ymm3.high=7";
+        let case = parse_line(line).unwrap();
+        let halves = |n, low, high| [(Register::Xmm(n), low), (Register::YmmHigh(n), high)];
+        assert_eq!(case.before.registers, [halves(1, 2, 1), halves(2, 5, 0)].concat());
+        assert_eq!(case.after.state.registers, [(Register::YmmHigh(3), 7)]);
+    }
+
+    #[test]
     fn an_undefined_flag_may_be_anything_after() {
         let case = parse_line("real | 27 | daa | => ?of").unwrap();
         assert_eq!(case.after.state.flags, [(Flag::Of, FlagState::Undefined)]);
@@ -221,6 +257,7 @@ mod tests {
     #[case("64 | 90 | nop | [x]=00 =>", ParseError::Word("[x]=00".into()))]
     #[case("64 | 90 | nop | rax=1 rax=2 =>", ParseError::Twice("rax=2".into()))]
     #[case("64 | 90 | nop | => cf !cf", ParseError::Twice("!cf".into()))]
+    #[case("64 | 90 | nop | xmm1=1 ymm1=2 =>", ParseError::Twice("ymm1=2".into()))]
     #[case("64 | 90 | nop | => #UD #UD", ParseError::Twice("#UD".into()))]
     #[case("64 | 90 | nop | #UD =>", ParseError::OnlyAfter("#UD".into()))]
     #[case("64 | 90 | nop | ?cf =>", ParseError::OnlyAfter("an undefined flag".into()))]

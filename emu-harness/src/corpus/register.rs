@@ -23,6 +23,8 @@ pub enum Register {
     Xcr0,
     /// A 128-bit vector register.
     Xmm(u8),
+    /// Bits 255 to 128 of a YMM register, whose lower half is the XMM register.
+    YmmHigh(u8),
     /// A 64-bit MMX register.
     Mm(u8),
     /// An 80-bit x87 register, counted from the top of the stack.
@@ -56,6 +58,9 @@ impl Register {
         }
         if let Some(number) = position(&SEGMENTS, name) {
             return Some(Register::Selector(number));
+        }
+        if let Some(number) = name.strip_prefix("ymm").and_then(|rest| rest.strip_suffix(".high")) {
+            return number.parse().ok().filter(|number| *number < 16).map(Register::YmmHigh);
         }
         if let Some((segment, part)) = name.split_once('.') {
             let number = position(&SEGMENTS, segment)?;
@@ -94,7 +99,7 @@ impl Register {
     /// Its width in bits: a value that is wider is a mistake.
     pub fn bits(self) -> u32 {
         match self {
-            Register::Xmm(_) => 128,
+            Register::Xmm(_) | Register::YmmHigh(_) => 128,
             Register::St(_) => 80,
             Register::Limit(_) | Register::Mxcsr => 32,
             Register::Selector(_) | Register::Fcw | Register::Fsw | Register::Ftw => 16,
@@ -121,6 +126,7 @@ impl fmt::Display for Register {
             Register::Control(n) => write!(f, "cr{n}"),
             Register::Debug(n) => write!(f, "dr{n}"),
             Register::Xmm(n) => write!(f, "xmm{n}"),
+            Register::YmmHigh(n) => write!(f, "ymm{n}.high"),
             Register::Mm(n) => write!(f, "mm{n}"),
             Register::St(n) => write!(f, "st{n}"),
             Register::Msr(n) => write!(f, "msr:{n:x}"),
@@ -148,6 +154,7 @@ mod tests {
     #[case("cs.limit", Register::Limit(1))]
     #[case("cr8", Register::Control(8))]
     #[case("xmm15", Register::Xmm(15))]
+    #[case("ymm3.high", Register::YmmHigh(3))]
     #[case("mm7", Register::Mm(7))]
     #[case("st0", Register::St(0))]
     #[case("msr:c0000080", Register::Msr(0xC000_0080))]
@@ -163,6 +170,8 @@ mod tests {
     #[case("cr1")]
     #[case("dr4")]
     #[case("xmm16")]
+    #[case("ymm16.high")]
+    #[case("ymm0.low")]
     #[case("cs.type")]
     #[case("msr:xyz")]
     #[case("")]

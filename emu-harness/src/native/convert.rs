@@ -20,6 +20,13 @@ const TOP: u64 = 1 << 32;
 /// Addresses from here on are the kernel's.
 const KERNEL: u64 = 1 << 47;
 const LOW: u64 = 0xFFFF_FFFF;
+/// In compatibility mode all of a case lies so much higher than its setup says, which only CR2 shows: hosts let
+/// no process have the lowest pages.
+const LIFT: u64 = 0x10_0000;
+
+fn lift(mode: Mode) -> u64 {
+    if mode == Mode::Long64 { 0 } else { LIFT }
+}
 
 fn unsuitable<T>(reason: &str) -> Result<T, Unsuitable> {
     Err(Unsuitable(reason.to_owned()))
@@ -73,29 +80,22 @@ pub fn check(setup: &Setup, host: Layout) -> Result<(), Unsuitable> {
     if !reachable || !long && general.gpr.iter().any(|value| *value > LOW) {
         return unsuitable("a register beyond the mode's reach");
     }
-    memory.iter().try_for_each(check_region)
+    memory.iter().try_for_each(|region| check_region(region, lift(*mode)))
 }
 
-fn check_region(region: &Region) -> Result<(), Unsuitable> {
+fn check_region(region: &Region, lift: u64) -> Result<(), Unsuitable> {
     if !region.rights.user {
         return unsuitable("memory that user code cannot reach: the host has none to offer");
     }
     match region.address.checked_add(region.bytes.len() as u64) {
-        Some(end) if end <= TOP => Ok(()),
+        Some(end) if end <= TOP - lift => Ok(()),
         _ => unsuitable("memory above 4 GiB, where the host's process is"),
     }
 }
 
 /// Whether the first instruction has a VEX prefix.
 fn begins_with_vex(setup: &Setup) -> bool {
-    let base = setup.state.segments.data[Seg::Cs as usize].base;
-    let rip = setup.state.general.rip;
-    let linear = if setup.mode == Mode::Long64 { rip } else { rip.wrapping_add(base) & LOW };
-    let code = setup.memory.iter().find_map(|region| {
-        let at = linear.checked_sub(region.address)?;
-        region.bytes.get(at as usize..)
-    });
-    let mut code = code.unwrap_or_default().iter();
+    let mut code = setup.code().iter();
     let prefix = |byte: &&u8| matches!(byte, 0x26 | 0x2E | 0x36 | 0x3E | 0x64 | 0x65 | 0x67);
     let first = code.by_ref().find(|byte| !prefix(byte));
     matches!(first, Some(0xC4 | 0xC5))
@@ -131,7 +131,7 @@ pub fn add(setup: &Setup, batch: &mut Batch, filled: &mut Filled) -> Result<bool
         long: long.into(),
         limit: setup.instructions,
         stop: setup.stop.unwrap_or(u64::MAX),
-        landing: landing::place(setup).unwrap_or(u64::MAX),
+        landing: landing::place(setup).map_or(u64::MAX, |linear| linear + lift(setup.mode)),
         stack_mask: match (long, stack.attr & attr::D) {
             (true, _) => u64::MAX,
             (_, 0) => 0xFFFF,
@@ -147,7 +147,7 @@ pub fn add(setup: &Setup, batch: &mut Batch, filled: &mut Filled) -> Result<bool
     };
     for region in &setup.memory {
         batch.pieces[filled.pieces] = Piece {
-            address: region.address,
+            address: region.address + lift(setup.mode),
             at: filled.bytes as u32,
             len: region.bytes.len() as u32,
             rights: rights(region),
@@ -213,7 +213,7 @@ fn segments(state: &CpuState, long: bool) -> Result<[Segment; 6], Unsuitable> {
     Ok(all)
 }
 
-/// The segment as `struct user_desc` has it.
+/// The segment as `struct user_desc` has it, lifted.
 fn descriptor(segment: &arch::Segment) -> Option<Descriptor> {
     const USABLE: u32 = 1 << 6;
     let attributes = segment.attr;
@@ -226,7 +226,7 @@ fn descriptor(segment: &arch::Segment) -> Option<Descriptor> {
     // Down from data, conforming from code, both in the same place.
     let contents = bit(attr::CODE) << 1 | bit(attr::EXPAND_DOWN);
     Some(Descriptor {
-        base: segment.base.try_into().ok()?,
+        base: (u32::try_from(segment.base).ok()?).wrapping_add(LIFT as u32),
         limit: if pages { segment.limit >> 12 } else { segment.limit },
         flags: bit(attr::D) | contents << 1 | (1 - bit(attr::WRITABLE)) << 3 | u32::from(pages) << 4 | USABLE,
     })
@@ -249,7 +249,7 @@ pub fn outcome(setup: &Setup, batch: &Batch, number: usize) -> Result<Outcome, U
     let mut state = setup.state.clone();
     let exception = (case.end == end::EXCEPTION).then(|| exception(setup, case));
     if exception.is_some_and(|raised| raised.vector == vector::PF) {
-        state.control.cr2 = case.cr2;
+        state.control.cr2 = if case.long != 0 { case.cr2 } else { case.cr2.wrapping_sub(LIFT) & LOW };
     }
     put_registers(&mut state, case);
     put_segments(&mut state, setup, case)?;

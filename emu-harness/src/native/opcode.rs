@@ -5,7 +5,8 @@
 pub enum Kind {
     /// One trap after it.
     Plain,
-    /// A repeated string instruction: a trap after each iteration.
+    /// A repeated string instruction, with a trap after each iteration, or a gather, with one before an element
+    /// that faults.
     Repeated,
     /// PUSHF: stores the trap flag.
     PushesFlags,
@@ -28,6 +29,7 @@ pub fn kind(code: &[u8], long: bool) -> Kind {
             0x40..=0x4F if long => {}
             0x9C => return Kind::PushesFlags,
             0x9D | 0xCF => return Kind::LoadsFlags,
+            0xC4 if is_gather(&code[k + 1..]) => return Kind::Repeated,
             0xCC..=0xCE => return Kind::Interrupts,
             0x17 if !long => return Kind::Untraceable,
             0xF1 => return Kind::Untraceable,
@@ -37,6 +39,11 @@ pub fn kind(code: &[u8], long: bool) -> Kind {
         }
     }
     Kind::Plain
+}
+
+/// Whether `code`, what follows the first byte of a three-byte VEX prefix, is VGATHER or VPGATHER.
+fn is_gather(code: &[u8]) -> bool {
+    matches!(code, [map, _, 0x90..=0x93, ..] if map & 0x1F == 2)
 }
 
 #[cfg(test)]
@@ -57,6 +64,8 @@ mod tests {
     #[case(&[0x8E, 0xD8], false, Kind::Plain)]
     #[case(&[0x48, 0x9C], true, Kind::PushesFlags)]
     #[case(&[0x48, 0x9C], false, Kind::Plain)]
+    #[case(&[0xC4, 0xE2, 0x69, 0x90, 0x04, 0x8B], true, Kind::Repeated)]
+    #[case(&[0xC4, 0xE2, 0x69, 0x8C, 0x04, 0x8B], true, Kind::Plain)]
     #[case(&[], false, Kind::Plain)]
     fn the_opcode_behind_prefixes_counts(#[case] code: &[u8], #[case] long: bool, #[case] expected: Kind) {
         assert_eq!(kind(code, long), expected);

@@ -55,16 +55,13 @@ pub static TABLE: [Difference; 4] = [
     Difference {
         processor: Processor::I80286,
         forms: "an exception whose recorded frame has SS where CS is pushed",
-        what: "a faulty recording: no other of the same form has it, and nothing returns to such a frame",
-        source: "FF.3, test 1141 of 5000 (ab0cea0f...): one frame of 1290; its bus cycles show the same value",
+        what: "a faulty recording: the same instruction pushes CS in all others, and nothing returns to such a frame",
+        source: "the recordings: two of some 12,000 frames of FF.3 and CD (tests 1141 and 2044); their bus cycles show it too",
         matches: |test, _| {
-            let Some(exception) = test.exception else { return false };
+            let (Some(_), Some(address)) = (test.exception, test.on_last_stack(2)) else { return false };
             let byte =
                 |at: u32| test.last.ram.iter().find(|(address, _)| *address == at).map(|(_, byte)| *byte);
-            let cs_address = exception.flags_address.wrapping_sub(2);
-            let (Some(low), Some(high)) = (byte(cs_address), byte(cs_address.wrapping_add(1))) else {
-                return false;
-            };
+            let (Some(low), Some(high)) = (byte(address), byte(address + 1)) else { return false };
             let pushed = u32::from(u16::from_le_bytes([low, high]));
             let registers = &test.initial.registers;
             pushed == registers.value(Register::Ss) && pushed != registers.value(Register::Cs)

@@ -122,6 +122,13 @@ pub struct Exception {
 }
 
 impl Test {
+    /// Physical address of what lies `offset` bytes above the top of the stack afterwards, in the stack segment
+    /// from before. `None` if SP did not change.
+    fn on_last_stack(&self, offset: u32) -> Option<u32> {
+        let sp = self.last.registers.get(Register::Esp)?;
+        Some((self.initial.registers.value(Register::Ss) << 4) + (sp.wrapping_add(offset) & 0xFFFF))
+    }
+
     /// Opcode and the register field of what follows it, behind the prefixes: what a form of instructions is
     /// known by. Two-byte opcodes are 0F00 and above.
     pub fn form(&self, processor: Processor) -> (u16, u8) {

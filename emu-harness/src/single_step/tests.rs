@@ -168,6 +168,23 @@ fn a_wrong_expectation_and_a_stray_write_are_told() {
     assert_eq!((report.passed, report.stray.as_slice(), report.is_good()), (1, &[0x3_1234][..], false));
 }
 
+#[test]
+fn undefined_flags_are_masked_where_they_were_pushed_on_an_odd_stack_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("F6.6.MOO");
+    // DIV CL by zero; all arithmetic flags are undefined, and were recorded as ones.
+    let flags = |sp: u32| [(0x2_0000 + sp - 2, 0xD7), (0x2_0000 + sp - 1, 0x08)];
+    for (sp, told) in [(0x100, 0x2_00FE), (0x101, 0x2_00FE)] {
+        let values = [(Esp, sp - 6), (Register::Cs, 0), (Eip, 1), (Eflags, 2)];
+        let mut test = expecting(test_of(&[0xF6, 0xF1, 0xF4], &[(Esp, sp)]), &values, &flags(sp));
+        test.last.ram.extend([(0x2_0000 + sp - 4, 0x00), (0x2_0000 + sp - 3, 0x10)]);
+        test.exception = Some(Exception { vector: 0, flags_address: told });
+        std::fs::write(&path, Writer::file(b"C286", &[test])).unwrap();
+        let report = run(&load(&path).unwrap()).unwrap();
+        assert!(report.is_good() && report.passed == 1, "{report:?}");
+    }
+}
+
 #[rstest::rstest]
 #[case(b"", "does not begin")]
 #[case(b"MOO \x0C\0\0\0\x01\x01\0\0\0\0\0\0V20 ", "no CPU model for tests of \"V20 \"")]

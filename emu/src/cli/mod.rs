@@ -12,15 +12,20 @@ mod check;
 mod cpu;
 mod demo;
 mod run;
+mod test;
 mod usage;
 
 use cpu::CpuCommand;
 use demo::DemoOptions;
 use run::RunOptions;
 
+/// Exit code of a test that found one.
+const DIFFERENCE: u8 = 1;
+
 const EXIT_STATUS: &str = "\
 Exit status:
   0  the guest powered off
+  1  a test found a difference
   2  the command line or a file named there cannot be used
   3  the host failed
   4  the guest crashed
@@ -52,6 +57,9 @@ enum Command {
     /// List the processor models, or show one
     #[command(subcommand, arg_required_else_help = true)]
     Cpu(CpuCommand),
+    /// Test instructions, blocks and corpora on the engines
+    #[command(subcommand)]
+    Test(test::TestCommand),
     /// Print the completions of a shell, for its start-up file
     Completions {
         /// The shell
@@ -75,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => signals::handle().map_err(host).and_then(|()| options.run().map(Some)),
         Command::Demo(options) => signals::handle().map_err(host).and_then(|()| options.run()),
         Command::Cpu(command) => command.run().map(|()| None),
+        Command::Test(command) => return conclude(command.run()),
         Command::Completions { shell } => print_completions(shell).map(|()| None),
         Command::Man { directory } => write_manual(directory).map(|()| None),
     };
@@ -86,6 +95,18 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(reason.code())
         }
+        Err(error) => {
+            eprintln!("emu: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+/// Ends the process after a test.
+fn conclude(result: Result<test::Verdict, RunError>) -> ExitCode {
+    match result {
+        Ok(test::Verdict::Same) => ExitCode::SUCCESS,
+        Ok(test::Verdict::Different) => ExitCode::from(DIFFERENCE),
         Err(error) => {
             eprintln!("emu: {error}");
             ExitCode::from(error.code())

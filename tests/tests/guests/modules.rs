@@ -39,13 +39,13 @@ fn the_kernel_and_programs_compute_with_avx2(#[case] model: &str, #[case] cpus: 
         .option("--memory", "256M");
     let mut guest = emulator.start();
 
-    let chosen = guest.expect_line("emu-guest: xor=", PATIENCE);
-    let vectors = guest.expect_line("emu-guest: vectors=", PATIENCE);
+    let chosen = guest.expect_line("emu-guest: ", PATIENCE);
+    let computed = guest.expect_line("emu-guest: vectors=", PATIENCE);
     guest.expect("emu-guest: done failures=0", PATIENCE);
     guest.finish(0, PATIENCE);
 
     assert_eq!(value(&chosen, "xor"), "avx");
     assert!(value(&chosen, "raid6").starts_with("avx2x"), "{chosen}");
     assert_eq!(value(&chosen, "recovery"), "avx2x2");
-    assert_eq!(value(&vectors, "vectors"), VectorResults::expected().hex());
+    assert_eq!(computed, VectorResults::expected().hex());
 }

@@ -1,4 +1,7 @@
 //! No instruction commits anything before its last access that can fault.
+//!
+//! Microcode is one effect here, all or nothing by its own promise. Of gathers that is not true: by the manual they
+//! commit each element before the next, which may fault. They are tested in `microcode/vector`.
 
 use emu_core::{
     cpu::{Cpu, Mode},

@@ -5,6 +5,8 @@ mod corpus;
 mod differential;
 mod effects;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod kvm;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod line;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod native;

@@ -129,7 +129,7 @@ impl Guest {
         let parts = match self {
             Guest::Memtest => String::new(),
             Guest::Benchmark => benchmark::recipe()?,
-            Guest::Modules => modules::script(),
+            Guest::Modules => modules::recipe(),
             _ => Variant::ALL.map(Variant::script).join("\n"),
         };
         Ok(format!("format {FORMAT}\n{}\n{parts}", self.name()))

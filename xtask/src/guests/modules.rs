@@ -4,7 +4,7 @@
 use super::{GuestFiles, Told, copy, remove, write};
 use anyhow::{Context, Result};
 use emu::guests::{
-    fetch_deb,
+    GuestError, fetch_deb,
     linux::{busybox_in, kernel_in, shell_initramfs},
     resolve_dependency,
 };
@@ -24,8 +24,13 @@ const WANTED: [&str; 6] = [
     "drivers/md/raid456.ko",
 ];
 
+/// What the guest is made from.
+pub fn recipe() -> String {
+    format!("{WANTED:?}\n{}", script())
+}
+
 /// The whole of /init.
-pub fn script() -> String {
+fn script() -> String {
     [include_str!("init/begin.sh"), include_str!("init/checks.sh"), include_str!("init/modules.sh")].concat()
 }
 
@@ -38,10 +43,10 @@ pub fn make(files: &GuestFiles, store: &Path) -> Result<()> {
     let busybox = fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
     let mut tree = shell_initramfs(busybox, &script());
     tree.directory("/tmp");
-    let folder = unpacked.join("lib/modules");
+    let folder = modules_in(&unpacked, &package)?;
     for file in files_below(&folder)? {
+        let path = file.strip_prefix(&folder).context("a file is outside of the folder that it is in")?;
         // VERSION/kernel/PATH
-        let path = file.strip_prefix(&folder).with_context(|| format!("{} is elsewhere", file.display()))?;
         let below: PathBuf = path.components().skip(2).collect();
         if WANTED.iter().any(|wanted| below.to_string_lossy().starts_with(wanted)) {
             let module = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -52,6 +57,14 @@ pub fn make(files: &GuestFiles, store: &Path) -> Result<()> {
     write(&files.modules_initrd(), &tree.write_gzip(Vec::new())?)
 }
 
+/// The folder of modules of an unpacked package.
+fn modules_in(unpacked: &Path, package: &str) -> Result<PathBuf, GuestError> {
+    // Debian moves /lib into /usr/lib from one release to the next.
+    let folders = ["lib/modules", "usr/lib/modules"].map(|path| unpacked.join(path));
+    let missing = || GuestError::NoFile { package: package.into(), file: "lib/modules".into() };
+    folders.into_iter().find(|folder| folder.is_dir()).ok_or_else(missing)
+}
+
 /// All files below `folder`, in the order of their names.
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -59,8 +72,15 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
         for entry in entries {
-            let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+            let kind =
+                entry.file_type().with_context(|| format!("cannot examine {}", entry.path().display()))?;
+            // Links lead out of the package.
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
         }
     }
     files.sort();

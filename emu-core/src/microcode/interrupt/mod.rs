@@ -7,12 +7,14 @@
 //!
 //! Left out: CET and FRED.
 
+mod held;
 mod long;
 mod nested;
 mod protected;
 mod real;
 mod software;
 
+pub use held::{EventKind, Held};
 pub use software::{divide_error_8086, rows};
 
 use crate::{
@@ -39,7 +41,7 @@ enum Source {
 }
 
 /// One delivery.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Event {
     vector: u8,
     error: Option<u32>,
@@ -101,13 +103,23 @@ pub fn deliver_exception(cpu: &mut Cpu, exception: Exception) {
         // What a faulting instruction hit before it faulted, it hits again.
         cpu.events.pending_debug = 0;
     }
-    let mut current = exception;
+    note_cause(cpu, exception);
+    if let Some(event) = Event::of(exception) {
+        deliver_through(cpu, event);
+    }
+}
+
+/// Delivers `event`, or what comes of it.
+fn deliver_through(cpu: &mut Cpu, event: Event) {
+    let mut event = event;
     loop {
-        note_cause(cpu, current);
-        let Some(event) = Event::of(current) else { return };
         let Err(second) = deliver(cpu, &event) else { return };
         match nested::next(event.vector, second) {
-            Next::Deliver(next) => current = next,
+            Next::Deliver(next) => {
+                note_cause(cpu, next);
+                let Some(next) = Event::of(next) else { return };
+                event = next;
+            }
             // An exception that its own delivery raises again would do so for ever. The instruction begins
             // anew instead, so that requests from outside are still seen.
             Next::Repeat => return,
@@ -149,6 +161,11 @@ fn note_cause(cpu: &mut Cpu, exception: Exception) {
 
 /// Delivers one event. On failure nothing has changed but memory below the new stack pointer.
 fn deliver(cpu: &mut Cpu, event: &Event) -> Result<(), Exception> {
+    if cpu.observe.events && !std::mem::take(&mut cpu.observe.deliver) {
+        cpu.observe.held = Some(Held::new(*event));
+        cpu.leave_block = true;
+        return Ok(());
+    }
     let (id, cs, rip) = (cpu.id, cpu.seg(Seg::Cs).selector, cpu.rip);
     if let Some(trace) = &mut cpu.trace {
         trace.interrupt(id, event.vector, event.name(), event.error, cs, rip);

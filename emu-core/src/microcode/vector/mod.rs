@@ -42,7 +42,7 @@ impl Elements<'_> {
     /// Its lane, and its place there.
     fn place(&self, k: u64) -> (usize, u32) {
         let bit = k * u64::from(self.w.bits());
-        ((bit / 128 & 1) as usize, (bit % 128) as u32)
+        (((bit / 128) & 1) as usize, (bit % 128) as u32)
     }
 
     fn get(&self, k: u64) -> u64 {
