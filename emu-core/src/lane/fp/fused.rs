@@ -13,6 +13,13 @@ macro_rules! fused_operations {
             pub(super) fn software(operands: [u128; 3], control: Control) -> (u128, u32) {
                 soft::fused_elements::<$format>(operands, $count, &$formula, control)
             }
+            /// Never inlined, operands in registers: handlers stay short, and end in a jump.
+            #[cfg(target_arch = "x86_64")]
+            #[cold]
+            #[inline(never)]
+            fn on_old_host(a: u128, b: u128, c: u128) -> u128 {
+                soft::leaving_flags(|control| Self::software([a, b, c], control))
+            }
         }
         impl crate::lane::FpOperation3 for $name {
             const OP: crate::lane::FpOp3 = crate::lane::FpOp3::$name;
@@ -21,7 +28,7 @@ macro_rules! fused_operations {
             #[inline(always)]
             fn apply(a: u128, b: u128, c: u128) -> u128 {
                 if !crate::lane::host::has_fma() {
-                    return soft::leaving_flags(|control| Self::software([a, b, c], control));
+                    return Self::on_old_host(a, b, c);
                 }
                 let mut r = crate::lane::lane(c);
                 // SAFETY: the host has FMA; changes no more than its operand and MXCSR's flags.

@@ -26,11 +26,27 @@ fp_operations! {
     Vcvtps2ph(_, b, imm) -> Halves, narrow(b, imm), soft::singles_to_halves(b, Control::default().rounding(imm)).0;
 }
 
+// Never inlined, operands in registers: handlers stay short, and end in a jump.
+
+#[cfg(target_arch = "x86_64")]
+#[cold]
+#[inline(never)]
+fn widen_on_old_host(b: u128) -> u128 {
+    soft::leaving_flags(|_| soft::halves_to_singles(b))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[cold]
+#[inline(never)]
+fn narrow_on_old_host(b: u128, imm: u8) -> u128 {
+    soft::leaving_flags(|control| soft::singles_to_halves(b, control.rounding(imm)))
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn widen(b: u128) -> u128 {
     if !host::has_f16c() {
-        return soft::leaving_flags(|_| soft::halves_to_singles(b));
+        return widen_on_old_host(b);
     }
     let r: std::arch::x86_64::__m128i;
     // SAFETY: the host has F16C; changes no more than `r` and MXCSR's flags.
@@ -45,7 +61,7 @@ fn widen(b: u128) -> u128 {
 #[inline(always)]
 fn narrow(b: u128, imm: u8) -> u128 {
     if !host::has_f16c() {
-        return soft::leaving_flags(|control| soft::singles_to_halves(b, control.rounding(imm)));
+        return narrow_on_old_host(b, imm);
     }
     match imm & 7 {
         0 => to_halves!(b, 0),

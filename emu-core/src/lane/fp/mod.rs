@@ -84,5 +84,7 @@ macro_rules! fp_operations {
 }
 use fp_operations;
 
+#[cfg(all(test, target_arch = "x86_64"))]
+mod soft_tests;
 #[cfg(test)]
 mod tests;

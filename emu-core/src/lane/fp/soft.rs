@@ -56,8 +56,6 @@ fn round(mode: u8) -> Round {
 
 /// `operation` under the host's MXCSR, in which it leaves its flags.
 #[cfg(target_arch = "x86_64")]
-#[cold]
-#[inline(never)]
 pub fn leaving_flags(operation: impl Fn(Control) -> (u128, u32)) -> u128 {
     let before = host();
     let (result, flags) = operation(Control::of(before));
@@ -103,18 +101,19 @@ fn fused<F: Float>(operands: [F; 3], negate: bool, subtract: bool, control: Cont
         let indefinite = F::INFINITY.to_bits() | quiet_bit::<F>() | 1 << (F::BITS - 1);
         return (indefinite, INVALID);
     }
-    let tiny = value.is_denormal()
-        || status.contains(Status::UNDERFLOW)
-        || status.contains(Status::INEXACT) && is_least(value) && {
-            // A product so small has a factor that is far from overflow.
-            let (small, large) = if a.ilogb() < b.ilogb() { (a, b) } else { (b, a) };
-            let wider = small.scalbn(SCALE).mul_add_r(large, c.scalbn(SCALE), control.round).value;
-            is_below_least(wider)
-        };
-    if tiny && control.flush_to_zero {
+    let scaled = |by: i32| {
+        // Of a product so small or so large one factor is far from the bounds.
+        let (small, large) = if a.ilogb() < b.ilogb() { (a, b) } else { (b, a) };
+        let (changed, kept) = if by > 0 { (small, large) } else { (large, small) };
+        // What is added may be too small for its new exponent, but must not vanish.
+        let away = if c.is_negative() { Round::TowardNegative } else { Round::TowardPositive };
+        changed.scalbn(by).mul_add_r(kept, c.scalbn_r(by, away), control.round).value
+    };
+    let range = Range::of(status, value, scaled);
+    if range == Range::Tiny && control.flush_to_zero {
         return (signed(F::ZERO, value.is_negative()).to_bits(), flags | UNDERFLOW | INEXACT);
     }
-    (value.to_bits(), flags | raised(status, tiny))
+    (value.to_bits(), flags | raised(status, range))
 }
 
 /// Operands that are numbers, as MXCSR wants denormal ones; and the flags so far.
@@ -127,27 +126,51 @@ fn accept<F: Float, const N: usize>(operands: [F; N], control: Control) -> (u32,
     (0, operands.map(|x| if x.is_denormal() { zero(x) } else { x }))
 }
 
-/// Results are tiny if they are after rounding with an exponent without bounds: those that come out as the least
-/// normal number are looked at with an exponent larger by this.
-const SCALE: i32 = 8;
-
-/// Whether a result is the least normal number.
-fn is_least<F: Float>(value: F) -> bool {
-    value.abs() == F::smallest_normalized()
+/// Where a result would be if exponents had no bounds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Range {
+    /// Below the least normal number.
+    Tiny,
+    Normal,
+    /// Above the greatest number.
+    Huge,
 }
 
-/// Whether a result with its exponent larger by [`SCALE`] is less than the least normal number.
-fn is_below_least<F: Float>(scaled: F) -> bool {
-    scaled.abs() < F::smallest_normalized().scalbn(SCALE)
+/// By how much exponents are changed to look beyond the bounds.
+const SCALE: i32 = 8;
+
+impl Range {
+    /// Of an operation with this outcome. One that is not exact and gives the least or the greatest normal number
+    /// may have come from beyond; then it counts what `scaled` gives, the same with another exponent.
+    fn of<F: Float>(status: Status, value: F, scaled: impl Fn(i32) -> F) -> Self {
+        let rounded = status.contains(Status::INEXACT);
+        let at = |bound: F| rounded && value.abs() == bound;
+        let (least, greatest) = (F::smallest_normalized(), F::largest());
+        if value.is_denormal()
+            || status.contains(Status::UNDERFLOW)
+            || at(least) && scaled(SCALE).abs() < least.scalbn(SCALE)
+        {
+            Range::Tiny
+        } else if status.contains(Status::OVERFLOW)
+            || at(greatest) && scaled(-SCALE).abs() > greatest.scalbn(-SCALE)
+        {
+            Range::Huge
+        } else {
+            Range::Normal
+        }
+    }
 }
 
 /// Flags of an operation that is not invalid.
-fn raised(status: Status, tiny: bool) -> u32 {
-    let inexact = status.contains(Status::INEXACT);
-    let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
-    flag(inexact, INEXACT)
-        | flag(inexact && tiny, UNDERFLOW)
-        | flag(status.contains(Status::OVERFLOW), OVERFLOW)
+fn raised(status: Status, range: Range) -> u32 {
+    if !status.contains(Status::INEXACT) {
+        return 0;
+    }
+    match range {
+        Range::Tiny => INEXACT | UNDERFLOW,
+        Range::Normal => INEXACT,
+        Range::Huge => INEXACT | OVERFLOW,
+    }
 }
 
 /// The bit of a NaN that makes it quiet.
@@ -188,10 +211,6 @@ fn single_to_half(x: u128, control: Control) -> (u128, u32) {
     let (flags, [single]) = accept([single], control);
     let to_half = |x: Single| -> StatusAnd<Half> { x.convert_r(control.round, &mut false) };
     let StatusAnd { status, value } = to_half(single);
-    let tiny = value.is_denormal()
-        || status.contains(Status::UNDERFLOW)
-        || status.contains(Status::INEXACT)
-            && is_least(value)
-            && is_below_least(to_half(single.scalbn(SCALE)).value);
-    (value.to_bits(), flags | raised(status, tiny))
+    let range = Range::of(status, value, |by| to_half(single.scalbn(by)).value);
+    (value.to_bits(), flags | raised(status, range))
 }
