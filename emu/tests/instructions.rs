@@ -9,7 +9,12 @@ use std::{
 };
 
 fn emu(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_emu")).arg("test").args(arguments).current_dir(directory).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_emu"))
+        .arg("test")
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .unwrap()
 }
 
 fn insn(arguments: &[&str]) -> String {

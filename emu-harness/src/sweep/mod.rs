@@ -122,8 +122,11 @@ struct Shared<'a> {
     forms: &'a [Form],
     per_form: u64,
     next: AtomicUsize,
-    found: Mutex<(Vec<Tally>, Vec<(usize, Finding)>)>,
+    found: Mutex<Found>,
 }
+
+/// Tallies by form, and findings with their form's number.
+type Found = (Vec<Tally>, Vec<(usize, Finding)>);
 
 impl Sweep {
     /// Forms that match.

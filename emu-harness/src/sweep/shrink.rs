@@ -31,8 +31,8 @@ const STEPS: [(Step, usize); 12] = [
 ];
 
 /// The smallest trial like `trial` for which executors still differ, and what they make of it.
-pub fn smallest(worker: &mut Worker, finding: &Finding, trial: Trial) -> (Trial, Option<Pair>) {
-    let mut best = (trial.clone(), differing(worker, finding, &trial));
+pub fn smallest(worker: &mut Worker, finding: &Finding, trial: &Trial) -> (Trial, Option<Pair>) {
+    let mut best = (trial.clone(), differing(worker, finding, trial));
     for (step, places) in STEPS {
         for place in 0..places {
             let mut simpler = best.0.clone();

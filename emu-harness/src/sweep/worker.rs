@@ -171,7 +171,8 @@ impl Worker {
     /// Reduces a finding to what matters, and writes it as a line of the corpus.
     pub fn shrink(&mut self, generator: &Generator, mut finding: Finding) -> Finding {
         if let Some(trial) = generator.trial(&finding.form, finding.seed, finding.number) {
-            let (Trial { setup, instruction, undefined, .. }, pair) = shrink::smallest(self, &finding, trial);
+            let (Trial { setup, instruction, undefined, .. }, pair) =
+                shrink::smallest(self, &finding, &trial);
             if let Some(pair) = pair {
                 finding.differences = pair.differences(&setup, &undefined);
                 finding.line = corpus::line_of(&setup, &instruction, &undefined, &pair.wanted);
