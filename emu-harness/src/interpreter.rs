@@ -102,8 +102,11 @@ impl Interpreter {
 
     /// Executes as a CPU of `model` from now on.
     pub fn set_model(&mut self, model: CpuModel) {
+        // What the old CPU's TLB knows to be reached the new one's does not.
+        self.clear();
         let memory = self.cpu.memory.clone();
         self.cpu = Cpu::new(0, Arc::new(model), memory, Arc::new(VcpuSignal::default()), Arc::new(Bare));
+        self.generation = self.cpu.mmu.generation();
     }
 
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that

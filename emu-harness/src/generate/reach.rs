@@ -23,7 +23,7 @@ pub enum Reason {
     Machine,
     /// The harness steps by TF, which it shows or changes.
     TrapFlag,
-    /// Vendors differ in all of it: 16-bit branches in 64-bit mode, SYSRET in compatibility mode.
+    /// Vendors differ in all of it: 16-bit branches and MOVSXD in 64-bit mode, SYSRET in compatibility mode.
     Vendor,
     /// Not an instruction of its own.
     Pseudo,
@@ -54,6 +54,10 @@ pub fn native(code: Code, attr: Attr, mode: Mode) -> Option<Reason> {
     }
     // In compatibility mode AMD's processors know SYSRET, Intel's do not.
     if code.mnemonic() == M::Sysret && mode != Mode::Long64 {
+        return Some(Reason::Vendor);
+    }
+    // MOVSXD with 16-bit operands loads 16 bits by the SDM, 32 bits on Zen 4.
+    if code == Code::Movsxd_r16_rm16 {
         return Some(Reason::Vendor);
     }
     if attr.contains(Attr::CPL0) {

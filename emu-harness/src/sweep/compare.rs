@@ -1,8 +1,12 @@
 //! Two outcomes of one setup, compared.
 
-use crate::{Outcome, Setup, corpus::Register, undefined::Undefined};
+use crate::{
+    Outcome, Setup,
+    corpus::{Exception, Register},
+    undefined::Undefined,
+};
 use emu_core::{
-    arch::Flags,
+    arch::{Flags, vector},
     state::{CpuState, Extended, X87},
 };
 
@@ -34,7 +38,7 @@ pub enum Extent {
 pub fn differ(undefined: &Undefined, extent: Extent, wanted: &Outcome, found: &Outcome) -> bool {
     let (a, b) = (&wanted.state, &found.state);
     let mask = flag_mask(undefined, extent);
-    wanted.exception != found.exception
+    exception(undefined, wanted) != exception(undefined, found)
         || wanted.instructions != found.instructions
         || general_differs(undefined, a, b)
         || (a.general.rflags ^ b.general.rflags).intersects(mask)
@@ -44,6 +48,13 @@ pub fn differ(undefined: &Undefined, extent: Extent, wanted: &Outcome, found: &O
         || a.control.cr2 != b.control.cr2 && !undefined.fault_address
         || extent == Extent::All && !system_agrees(a, b)
         || wanted.memory != found.memory
+}
+
+/// The exception; without the error code of a page fault if it may be at another part of the operand.
+fn exception(undefined: &Undefined, outcome: &Outcome) -> Option<Exception> {
+    let raised = outcome.exception?;
+    let elsewhere = undefined.fault_address && raised.vector == vector::PF;
+    Some(Exception { error_code: raised.error_code.filter(|_| !elsewhere), ..raised })
 }
 
 fn flag_mask(undefined: &Undefined, extent: Extent) -> Flags {
@@ -99,8 +110,8 @@ pub fn differences(
             all.push(Difference { what: what.to_string(), found, wanted });
         }
     };
-    let exception = |outcome: &Outcome| outcome.exception.map_or("none".into(), |e| e.to_string());
-    check(&"exception", exception(wanted), exception(found));
+    let raised = |outcome: &Outcome| exception(undefined, outcome).map_or("none".into(), |e| e.to_string());
+    check(&"exception", raised(wanted), raised(found));
     let instructions = |outcome: &Outcome| outcome.instructions.to_string();
     check(&"instructions", instructions(wanted), instructions(found));
     let (a, b) = (&wanted.state, &found.state);
