@@ -242,11 +242,6 @@ fn memory_operand(
         // Intel's processors want the operands of SHA aligned, AMD's do not.
         target &= !0xF;
     }
-    if form.code.mnemonic() == Mnemonic::Vcvtps2ph {
-        // Whether the store faults before the conversion raises or sets its flags no manual tells (SDM vol. 3,
-        // table 6-2): it does on Zen 4.
-        target = origin + layout::safe(random, 16);
-    }
     let wanted = address::Wanted {
         bitness,
         address: size,

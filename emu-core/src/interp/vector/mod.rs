@@ -26,7 +26,7 @@ use crate::{
 };
 use iced_x86::{Code, Instruction};
 use rustc_hash::FxHashMap;
-use std::{array::from_fn, marker::PhantomData, sync::LazyLock};
+use std::{marker::PhantomData, sync::LazyLock};
 
 impl<P: Path> Vectors for Interp<P> {
     #[inline(always)]
@@ -56,7 +56,14 @@ impl<P: Path> Vectors for Interp<P> {
         b: [Lane; N],
         imm: u8,
     ) -> Result<[Lane; N], P::Fault> {
-        floating_point::<P, N>(self.cpu, O::RESULT, || from_fn(|k| O::apply(bits(a[k]), bits(b[k]), imm)))
+        // Loops: the closure of `from_fn` is not always inlined, and then no handler ends in a jump.
+        floating_point::<P, N>(self.cpu, O::RESULT, || {
+            let mut results = [0; N];
+            for k in 0..N {
+                results[k] = O::apply(bits(a[k]), bits(b[k]), imm);
+            }
+            results
+        })
     }
     #[inline(always)]
     fn fp_lanes3<O: FpOperation3, const N: usize>(
@@ -66,7 +73,11 @@ impl<P: Path> Vectors for Interp<P> {
         c: [Lane; N],
     ) -> Result<[Lane; N], P::Fault> {
         floating_point::<P, N>(self.cpu, O::RESULT, || {
-            from_fn(|k| O::apply(bits(a[k]), bits(b[k]), bits(c[k])))
+            let mut results = [0; N];
+            for k in 0..N {
+                results[k] = O::apply(bits(a[k]), bits(b[k]), bits(c[k]));
+            }
+            results
         })
     }
     #[inline(always)]

@@ -1,7 +1,9 @@
 //! Vector instructions that reach memory element by element, each by its own bit of a mask: gathers and masked
-//! moves of AVX and AVX2. An element whose mask bit is clear is not accessed and cannot fault.
+//! moves of AVX and AVX2. An element whose mask bit is clear is not accessed and cannot fault. And VCVTPS2PH, whose
+//! store is looked at before it converts.
 
 mod gather;
+mod half_store;
 mod masked_move;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ const VEX: Attr = Attr::AVX;
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     let mut rows = gather::rows();
     rows.extend(masked_move::rows());
+    rows.extend(half_store::rows());
     rows
 }
 

@@ -16,7 +16,7 @@ use crate::{
     arch::Width,
     decode::{Insn, Kind},
     lane::{FpOperation, fp::*},
-    semantics::{Attr, Emitter, Form, Step},
+    semantics::{AnyForm, Attr, Emitter, Form, Step},
 };
 use iced_x86::Code::{self, *};
 use std::marker::PhantomData;
@@ -81,6 +81,11 @@ fn narrow_both<E: Emitter, O: FpOperation>(
     let [low, high] = e.fp_lanes::<O, 2>(source, source, i.imm as u8)?;
     let (low, high) = (e.lane_low(low), e.lane_low(high));
     Ok(e.lane_from(low, high))
+}
+
+/// VCVTPS2PH once its store is known not to fault: it sets MXCSR's flags before it stores.
+pub fn store_halves<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
+    StoreNarrow::<Vcvtps2ph>::run::<E, AnyForm>(e, i)
 }
 
 impl<O: FpOperation> Meaning for StoreNarrow<O> {
@@ -243,9 +248,6 @@ fn vectors<R: Rows>(rows: &mut R) {
     unary::<Cvttps2dq>(rows, [Cvttps2dq_xmm_xmmm128, VEX_Vcvttps2dq_xmm_xmmm128, VEX_Vcvttps2dq_ymm_ymmm256]);
     for code in [VEX_Vcvtph2ps_xmm_xmmm64, VEX_Vcvtph2ps_ymm_xmmm128] {
         rows.add::<Widen<Vcvtph2ps>>(code, AVX_FP);
-    }
-    for code in [VEX_Vcvtps2ph_xmmm64_xmm_imm8, VEX_Vcvtps2ph_xmmm128_ymm_imm8] {
-        rows.add::<StoreNarrow<Vcvtps2ph>>(code, AVX_FP);
     }
 }
 

@@ -31,6 +31,7 @@ mod shift;
 mod shuffle;
 mod text;
 
+pub use convert::store_halves;
 pub use operand::{InMemory, InRegister};
 
 use super::{AnyForm, Attr, Emitter, Form, Row, Step, form};

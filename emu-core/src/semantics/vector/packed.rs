@@ -14,7 +14,7 @@ use crate::{
     lane::{FpOperation, LaneOperation, LaneOperation3},
     semantics::{Emitter, Form, Step},
 };
-use std::{array::from_fn, marker::PhantomData};
+use std::marker::PhantomData;
 
 /// Operation `O` on two vectors; also on one, which is the second. Each lane has its own `BITS` bits of the
 /// immediate, or (0) all have the same.
@@ -39,7 +39,12 @@ fn packed<E: Emitter, F: Form, O: LaneOperation, V: Encoding, const N: usize>(
 ) -> Step<E> {
     let b = read_lanes::<E, F, N>(e, i, V::FIRST + 1)?;
     let a = registers::<E, N>(e, i, V::FIRST);
-    let r = from_fn(|lane| e.lane_op::<O>(a[lane], b[lane], (i.imm as u8) >> (bits * lane as u8)));
+    // Loops, here and below: the closure of an array's function is not always inlined, and then no handler ends
+    // in a jump.
+    let mut r = a;
+    for lane in 0..N {
+        r[lane] = e.lane_op::<O>(a[lane], b[lane], (i.imm as u8) >> (bits * lane as u8));
+    }
     write_lanes::<E, V, N>(e, i, r);
     Ok(())
 }
@@ -72,7 +77,10 @@ impl<O: LaneOperation3> Meaning for WithFourth<O> {
 fn with_fourth<E: Emitter, F: Form, O: LaneOperation3, const N: usize>(e: &mut E, i: &Insn) -> Step<E> {
     let b = read_lanes::<E, F, N>(e, i, 2)?;
     let (a, c) = (registers::<E, N>(e, i, 1), registers::<E, N>(e, i, 3));
-    let r = from_fn(|lane| e.lane_op3::<O>(a[lane], b[lane], c[lane], 0));
+    let mut r = a;
+    for lane in 0..N {
+        r[lane] = e.lane_op3::<O>(a[lane], b[lane], c[lane], 0);
+    }
     write_lanes::<E, Vex, N>(e, i, r);
     Ok(())
 }

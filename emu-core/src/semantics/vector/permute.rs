@@ -37,7 +37,10 @@ impl Meaning for ByIndices {
     #[inline(always)]
     fn run<E: Emitter, F: Form>(e: &mut E, i: &Insn) -> Step<E> {
         let [low, high] = read_lanes::<E, F, 2>(e, i, 2)?;
-        let r = registers::<E, 2>(e, i, 1).map(|indices| e.lane_op3::<Vpermd>(low, high, indices, 0));
+        let [first, second] = registers::<E, 2>(e, i, 1);
+        let first = e.lane_op3::<Vpermd>(low, high, first, 0);
+        let second = e.lane_op3::<Vpermd>(low, high, second, 0);
+        let r = [first, second];
         write_lanes::<E, Vex, 2>(e, i, r);
         Ok(())
     }
