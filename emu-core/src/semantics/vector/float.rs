@@ -45,6 +45,13 @@ pub fn unary<O: FpOperation>(rows: &mut impl Rows, [legacy, xmm, ymm]: [Code; 3]
     rows.add::<PackedFp<O, VexUnary>>(ymm, AVX_FP);
 }
 
+/// An operation on neighbours, too long to be inlined into handlers of its own: legacy, VEX.128, VEX.256.
+fn neighbours<O: FpOperation>(rows: &mut impl Rows, [legacy, xmm, ymm]: [Code; 3]) {
+    rows.add_rare::<PackedFp<O>>(legacy, PACKED);
+    rows.add_rare::<PackedFp<O, Vex>>(xmm, AVX_FP);
+    rows.add_rare::<PackedFp<O, Vex>>(ymm, AVX_FP);
+}
+
 /// An operation on scalars of 2^`W` bytes: legacy, VEX (the rest of the lane is the first source's).
 pub fn scalar<O: FpOperation, const W: u8>(rows: &mut impl Rows, [legacy, vex]: [Code; 2]) {
     rows.add::<ScalarFp<O, W>>(legacy, SCALAR);
@@ -78,8 +85,8 @@ fn singles<R: Rows>(rows: &mut R) {
         rows,
         [Roundps_xmm_xmmm128_imm8, VEX_Vroundps_xmm_xmmm128_imm8, VEX_Vroundps_ymm_ymmm256_imm8],
     );
-    packed::<Haddps>(rows, [Haddps_xmm_xmmm128, VEX_Vhaddps_xmm_xmm_xmmm128, VEX_Vhaddps_ymm_ymm_ymmm256]);
-    packed::<Hsubps>(rows, [Hsubps_xmm_xmmm128, VEX_Vhsubps_xmm_xmm_xmmm128, VEX_Vhsubps_ymm_ymm_ymmm256]);
+    neighbours::<Haddps>(rows, [Haddps_xmm_xmmm128, VEX_Vhaddps_xmm_xmm_xmmm128, VEX_Vhaddps_ymm_ymm_ymmm256]);
+    neighbours::<Hsubps>(rows, [Hsubps_xmm_xmmm128, VEX_Vhsubps_xmm_xmm_xmmm128, VEX_Vhsubps_ymm_ymm_ymmm256]);
     packed::<Addsubps>(
         rows,
         [Addsubps_xmm_xmmm128, VEX_Vaddsubps_xmm_xmm_xmmm128, VEX_Vaddsubps_ymm_ymm_ymmm256],
