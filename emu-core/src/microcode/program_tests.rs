@@ -87,7 +87,7 @@ fn sixty_four_bit_forms_find_their_operands() {
     assert_eq!(cpu.raised, None);
     assert_eq!(cpu.rip, AT + program.concat().len() as u64);
     assert_eq!(cpu.regs[slot::RBX], 0xFFFF_8000_0000_0000);
-    assert_eq!((cpu.read_physical(0x2200, 8), cpu.read_physical(0x2208, 8)), (3, 1 << 63 | 3));
+    assert_eq!((cpu.read_physical(0x2200, 8), cpu.read_physical(0x2208, 8)), (3, 1 << 63 | 7));
     assert_eq!(cpu.read_physical(0x2000 + 160 + 9 * 16, 8), 0x99);
     assert_eq!(cpu.read_physical(0x2040, 4), 0x1F80);
     assert_ne!(cpu.regs[12], 0);

@@ -22,15 +22,12 @@ mod child;
 mod convert;
 mod descriptors;
 mod frame;
-mod host;
 mod kernel;
 mod landing;
 mod memory;
 mod opcode;
 mod shared;
 mod signal;
-
-pub use host::{BASE, END, FIRST, Host, Registers, Result, SIZE};
 
 use crate::{Executor, Outcome, Setup, Unsuitable, corpus::Mode};
 use child::{Child, Death};
