@@ -7,41 +7,48 @@ use super::{host_binary, mxcsr};
 #[cfg(target_arch = "x86_64")]
 use crate::lane::host;
 
-/// The immediate is part of the instruction.
+/// A function that executes `$instruction`, whose immediate is part of it. Not inlined: sixteen instructions in
+/// a handler are so many that the handler would call what it is made of, its successor last.
 #[cfg(target_arch = "x86_64")]
 macro_rules! by_immediate {
-    ($instruction:literal, $a:expr, $b:expr, $imm:expr, [$($n:literal)*]) => {
-        match $imm & 15 {
-            $($n => {
-                let mut a = crate::lane::lane($a);
-                // SAFETY: the caller has seen that the host has SSE4.1.
-                unsafe {
+    ($name:ident, $instruction:literal, [$($n:literal)*]) => {
+        #[inline(never)]
+        pub(super) fn $name(a: u128, b: u128, imm: u8) -> u128 {
+            let mut a = crate::lane::lane(a);
+            let b = crate::lane::lane(b);
+            match imm & 15 {
+                // SAFETY: called only where the host has SSE4.1.
+                $($n => unsafe {
                     std::arch::asm!(concat!($instruction, " {a}, {b}, ", $n), a = inout(xmm_reg) a,
-                        b = in(xmm_reg) crate::lane::lane($b), options(nomem, nostack));
-                }
-                crate::lane::bits(a)
-            })*
-            _ => unreachable!("four bits"),
+                        b = in(xmm_reg) b, options(nomem, nostack));
+                },)*
+                _ => unreachable!("four bits"),
+            }
+            crate::lane::bits(a)
         }
     };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod native {
+    by_immediate!(roundps, "roundps", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]);
+    by_immediate!(roundpd, "roundpd", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]);
+    by_immediate!(roundss, "roundss", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]);
+    by_immediate!(roundsd, "roundsd", [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]);
 }
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! on_host {
-    ($instruction:literal, $a:expr, $b:expr, $imm:expr, $soft:ident) => {
-        if host::has_sse4_1() {
-            by_immediate!($instruction, $a, $b, $imm, [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15])
-        } else {
-            in_software($a, $b, $imm, $soft)
-        }
+    ($native:ident, $a:expr, $b:expr, $imm:expr, $soft:ident) => {
+        if host::has_sse4_1() { native::$native($a, $b, $imm) } else { in_software($a, $b, $imm, $soft) }
     };
 }
 
 fp_operations! {
-    Roundps(a, b, imm) -> Other, on_host!("roundps", a, b, imm, singles), singles(a, b, mode(0, imm)).0;
-    Roundpd(a, b, imm) -> Other, on_host!("roundpd", a, b, imm, doubles), doubles(a, b, mode(0, imm)).0;
-    Roundss(a, b, imm) -> Other, on_host!("roundss", a, b, imm, single), single(a, b, mode(0, imm)).0;
-    Roundsd(a, b, imm) -> Other, on_host!("roundsd", a, b, imm, double), double(a, b, mode(0, imm)).0;
+    Roundps(a, b, imm) -> Other, on_host!(roundps, a, b, imm, singles), singles(a, b, mode(0, imm)).0;
+    Roundpd(a, b, imm) -> Other, on_host!(roundpd, a, b, imm, doubles), doubles(a, b, mode(0, imm)).0;
+    Roundss(a, b, imm) -> Other, on_host!(roundss, a, b, imm, single), single(a, b, mode(0, imm)).0;
+    Roundsd(a, b, imm) -> Other, on_host!(roundsd, a, b, imm, double), double(a, b, mode(0, imm)).0;
 }
 
 /// IE and PE as MXCSR has them.
