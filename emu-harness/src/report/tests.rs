@@ -32,13 +32,13 @@ fn an_exception_has_vector_error_code_and_cr2() {
 
 #[test]
 fn memory_is_told_in_runs_of_bytes() {
-    let report = report("64 | 89 03 | mov [rbx],eax | rax=11223344 rbx=2001 [2000]=0044000022ff =>");
+    let report = report("64 | 89 03 | mov [rbx],eax | rax=11223344 rbx=2001 [2000]=0044002200ff =>");
     let change = |what: &str, before: &str, after: &str| Change {
         what: what.into(),
         before: before.into(),
         after: after.into(),
     };
-    assert_eq!(report.memory, [change("[2002]", "0000", "3322"), change("[2004]", "22", "11")]);
+    assert_eq!(report.memory, [change("[2002]", "00", "33"), change("[2004]", "00", "11")]);
 }
 
 #[test]
