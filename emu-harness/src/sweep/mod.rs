@@ -15,7 +15,10 @@ mod worker;
 pub use compare::{Difference, Extent, differ, differences};
 pub use worker::{Against, Finding};
 
-use crate::generate::{Form, Generator};
+use crate::{
+    corpus::Mode,
+    generate::{Form, Generator},
+};
 use emu_core::cpu_model::CpuModel;
 use std::{
     sync::{
@@ -132,18 +135,19 @@ impl Sweep {
     /// Forms that match.
     pub fn forms(&self, generator: &Generator) -> Vec<Form> {
         let rows = self.rows.to_ascii_lowercase();
-        let matches = |form: &&Form| {
-            let name = format!("{:?}", form.code).to_ascii_lowercase();
-            let mode = crate::corpus::Mode::ALL.iter().find(|(mode, _)| *mode == form.mode);
-            (name == rows || !self.is_exact(generator) && name.contains(&rows))
-                && (self.mode.is_empty() || mode.is_some_and(|(_, name)| *name == self.mode))
+        let name = |form: &Form| format!("{:?}", form.code).to_ascii_lowercase();
+        // The whole name of a form selects no other.
+        let exact = !rows.is_empty() && generator.forms().iter().any(|form| name(form) == rows);
+        let in_mode = |form: &Form| {
+            let mode = Mode::ALL.iter().find(|(mode, _)| *mode == form.mode);
+            self.mode.is_empty() || mode.is_some_and(|(_, name)| *name == self.mode)
         };
-        generator.forms().iter().filter(matches).copied().collect()
-    }
-
-    /// Whether the filter is the whole name of a form.
-    fn is_exact(&self, generator: &Generator) -> bool {
-        generator.forms().iter().any(|form| format!("{:?}", form.code).eq_ignore_ascii_case(&self.rows))
+        let has_name = |form: &Form| match rows.as_str() {
+            "" => true,
+            rows if exact => name(form) == rows,
+            rows => name(form).contains(rows),
+        };
+        generator.forms().iter().filter(|form| in_mode(form) && has_name(form)).copied().collect()
     }
 
     /// Runs it. `progress` is told how many trials have been done, by any thread.
