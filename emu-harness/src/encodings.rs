@@ -21,7 +21,7 @@ impl Random {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        (self.bits() >> 11) % n
+        (u128::from(self.bits()) * u128::from(n) >> 64) as u64
     }
 
     /// One of `values`.
@@ -31,14 +31,17 @@ impl Random {
 
     /// A number as instructions find them hard: near the ends of the widths, with one bit or few, or any.
     pub fn edge(&mut self) -> u64 {
-        let width = self.pick(&[8, 16, 32, 64]);
-        let near = self.below(5).wrapping_sub(2);
-        match self.below(6) {
+        let choice = self.bits();
+        let below = |n: u64, at: u32| (choice >> at & 0xFFFF) * n >> 16;
+        let width = 8 << (choice & 3);
+        let near = below(5, 2).wrapping_sub(2);
+        let shift = choice >> 58;
+        match below(6, 18) {
             0 => near,
             1 => (1u64 << (width - 1)).wrapping_add(near),
             2 => (u64::MAX >> (64 - width)).wrapping_add(near),
-            3 => 1 << self.below(64),
-            4 => self.bits() >> self.below(64),
+            3 => 1 << shift,
+            4 => self.bits() >> shift,
             _ => self.bits(),
         }
     }

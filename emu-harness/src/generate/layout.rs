@@ -4,7 +4,7 @@
 //!
 //! | offset | what |
 //! |---|---|
-//! | 1000..3000 | code |
+//! | 5000..7000 | code: far from small numbers, which pointers often are |
 //! | 8C00..9400 | data across a page boundary, and the stack |
 //! | 9D00..A000 | data before a page that is not there |
 //! | B000..B200 | data that is read-only |
@@ -21,7 +21,7 @@ pub const EXTRA: [u64; 2] = [0x1230, 0xFFFF_FFFF_FFFF_F000];
 /// Target of branches.
 pub const TARGET: u64 = 0x1040;
 /// Pages of code.
-pub const CODE: u64 = 0x1000;
+pub const CODE: u64 = 0x5000;
 /// Data, and a page boundary in it.
 pub const DATA: u64 = 0x8C00;
 const BOUNDARY: u64 = 0x9000;
@@ -73,14 +73,12 @@ pub fn safe(random: &mut Random, size: u64) -> u64 {
     DATA + 0x180 + random.below(0x400u64.saturating_sub(size).max(1))
 }
 
-/// The regions of a setup: code at its linear address, and data.
+/// The regions of a setup: code at its linear address, which no instruction can write to, and data.
 pub fn regions(at: u64, code: &[u8], data: &mut dyn FnMut(usize) -> Vec<u8>) -> Vec<Region> {
     let fixed = Rights { write: false, ..Rights::ALL };
     let mut region = |offset, len, rights| Region { address: BASE + offset, bytes: data(len), rights };
-    vec![
-        Region { address: at, bytes: code.to_vec(), rights: Rights::ALL },
-        region(DATA, DATA_SIZE, Rights::ALL),
-        region(EDGE, (ABSENT - EDGE) as usize, Rights::ALL),
-        region(CONSTANT, CONSTANT_SIZE, fixed),
-    ]
+    let data = region(DATA, DATA_SIZE, Rights::ALL);
+    let edge = region(EDGE, (ABSENT - EDGE) as usize, Rights::ALL);
+    let constant = region(CONSTANT, CONSTANT_SIZE, fixed);
+    vec![Region { address: at, bytes: code.to_vec(), rights: fixed }, data, edge, constant]
 }

@@ -29,7 +29,7 @@ use emu_core::{
 use iced_x86::{
     Code, CpuidFeature, Instruction, MemorySize, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register,
 };
-use values::Element;
+use values::{Element, Stock};
 
 /// A form of an instruction in a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub struct Generator {
     forms: Vec<Form>,
     /// At rest: for each mode, at privilege levels 0 and 3.
     states: Vec<[CpuState; 2]>,
+    stock: Stock,
 }
 
 /// All exceptions of MXCSR masked.
@@ -85,7 +86,7 @@ impl Generator {
             }
         }
         let states = Mode::ALL.iter().map(|(mode, _)| [0, 3].map(|level| state_in(*mode, level, model)));
-        Generator { forms, states: states.collect() }
+        Generator { forms, states: states.collect(), stock: Stock::new() }
     }
 
     /// All forms.
@@ -136,8 +137,8 @@ impl Generator {
         }
         narrow(&mut state, bitness);
         let mut setup = Setup { mode, state, memory: Vec::new(), instructions: 1, stop: None };
-        setup.memory = regions(&made, form, offset, &bytes, element, random);
-        touch_up(&made, &mut setup, random);
+        setup.memory = self.regions(&made, form, offset, &bytes, element, random);
+        touch_up(&made, &mut setup, element, random);
         let base = layout::BASE - origin;
         let undefined = undefined::of(&made, &setup.state, base);
         Some(Trial { number, instruction: made, setup, undefined })
@@ -151,6 +152,36 @@ impl Generator {
             _ if form.unreachable.is_none() => 3,
             _ => random.pick(&[0, 3]),
         }
+    }
+
+    /// Code, and data around the operands.
+    fn regions(
+        &self,
+        made: &Instruction,
+        form: &Form,
+        offset: u64,
+        bytes: &[u8],
+        element: Element,
+        random: &mut Random,
+    ) -> Vec<Region> {
+        let origin = if form.mode == Mode::Long64 { layout::BASE } else { 0 };
+        let target = (origin + layout::TARGET).to_le_bytes();
+        let size = if form.mode == Mode::Long64 { 8 } else { form.mode.bitness() as usize / 8 };
+        let leads = place::goes_by_value(made) && random.below(16) != 0;
+        let mut data = |len: usize| {
+            // The smaller sizes of operands get the low part.
+            if leads {
+                target[..size].repeat(len / size)
+            } else {
+                self.stock.piece(element, len, random).to_vec()
+            }
+        };
+        let mut all = layout::regions(layout::BASE + offset, bytes, &mut data);
+        if form.unreachable == Some(Reason::Descriptors) && form.mode != Mode::Real && form.mode != Mode::V86
+        {
+            all.push(Region { address: GDT, bytes: descriptors(), rights: Rights::ALL });
+        }
+        all
     }
 }
 
@@ -305,29 +336,6 @@ fn assemble(
     encode(made, bitness, origin + offset).map(|bytes| (offset, bytes))
 }
 
-fn regions(
-    made: &Instruction,
-    form: &Form,
-    offset: u64,
-    bytes: &[u8],
-    element: Element,
-    random: &mut Random,
-) -> Vec<Region> {
-    let origin = if form.mode == Mode::Long64 { layout::BASE } else { 0 };
-    let target = (origin + layout::TARGET).to_le_bytes();
-    let size = if form.mode == Mode::Long64 { 8 } else { form.mode.bitness() as usize / 8 };
-    let leads = place::goes_by_value(made) && random.below(16) != 0;
-    let mut data = |len: usize| {
-        // The smaller sizes of operands get the low part.
-        if leads { target[..size].repeat(len / size) } else { values::bytes(element, len, random) }
-    };
-    let mut all = layout::regions(layout::BASE + offset, bytes, &mut data);
-    if form.unreachable == Some(Reason::Descriptors) && form.mode != Mode::Real && form.mode != Mode::V86 {
-        all.push(Region { address: GDT, bytes: descriptors(), rights: Rights::ALL });
-    }
-    all
-}
-
 /// A few descriptors that loads of segments and far transfers may find.
 fn descriptors() -> Vec<u8> {
     let all: [u64; 12] = [
@@ -348,8 +356,8 @@ fn descriptors() -> Vec<u8> {
     all.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-/// Data at the memory operand that suits the registers.
-fn touch_up(made: &Instruction, setup: &mut Setup, random: &mut Random) {
+/// Fresh data at the memory operand, which suits the registers.
+fn touch_up(made: &Instruction, setup: &mut Setup, element: Element, random: &mut Random) {
     if !(0..made.op_count()).any(|k| made.op_kind(k) == OpKind::Memory) {
         return;
     }
@@ -361,6 +369,11 @@ fn touch_up(made: &Instruction, setup: &mut Setup, random: &mut Random) {
     };
     if let Some(region) = regions.iter_mut().find(inside) {
         let at = (address - region.address) as usize;
-        place::memory(made, state, &mut region.bytes[at..], random);
+        let operand = &mut region.bytes[at..];
+        if !place::goes_by_value(made) {
+            let size = made.memory_size().size().clamp(16, 64).min(operand.len());
+            values::fill(element, &mut operand[..size], random);
+        }
+        place::memory(made, state, operand, random);
     }
 }

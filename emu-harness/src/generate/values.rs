@@ -149,9 +149,8 @@ pub fn extended(random: &mut Random) -> Extended {
 
 /// 64 bits of elements.
 fn half_lane(element: Element, random: &mut Random) -> u64 {
-    let random_pick = |random: &mut Random| random.pick(&HALVES);
     match element {
-        Element::Half => (0..4).fold(0, |all, _| all << 16 | u64::from(random_pick(random))),
+        Element::Half => (0..4).fold(0, |all, _| all << 16 | u64::from(random.pick(&HALVES))),
         Element::Single => u64::from(single(random)) << 32 | u64::from(single(random)),
         Element::Double => double(random),
         _ => random.edge(),
@@ -163,28 +162,52 @@ pub fn lane(element: Element, random: &mut Random) -> u128 {
     u128::from(half_lane(element, random)) << 64 | u128::from(half_lane(element, random))
 }
 
-/// `len` bytes of elements.
-pub fn bytes(element: Element, len: usize, random: &mut Random) -> Vec<u8> {
-    let mut all = Vec::with_capacity(len + 16);
-    while all.len() < len {
-        match element {
+/// Fills `bytes` with elements: those of 10 bytes at 16 bytes each, so that aligned operands find one.
+pub fn fill(element: Element, bytes: &mut [u8], random: &mut Random) {
+    for place in bytes.chunks_mut(16) {
+        let all = match element {
             Element::Extended => {
                 let Extended { significand, sign_exponent } = extended(random);
-                all.extend(significand.to_le_bytes());
-                // At 16 bytes each, so that aligned operands find one.
-                all.extend(u64::from(sign_exponent).to_le_bytes());
+                u128::from(sign_exponent) << 64 | u128::from(significand)
             }
             Element::Decimal => {
-                let digit = |random: &mut Random| (random.below(10) | random.below(10) << 4) as u8;
-                all.extend((0..9).map(|_| digit(random)));
-                all.push(random.pick(&[0, 0x80, 0x7F]));
-                all.extend([0; 6]);
+                let sign = random.pick(&[0, 0x80, 0x7F]);
+                let digits = (0..9).fold(0, |all, _| all << 8 | random.below(10) << 4 | random.below(10));
+                u128::from(digits) | sign << 72
             }
-            _ => all.extend(half_lane(element, random).to_le_bytes()),
-        }
+            _ => lane(element, random),
+        };
+        place.copy_from_slice(&all.to_le_bytes()[..place.len()]);
     }
-    all.truncate(len);
-    all
+}
+
+/// Data of every kind, made once: what is around the operands of a trial is a piece of it.
+pub struct Stock {
+    kinds: [Vec<u8>; KINDS.len()],
+}
+
+const KINDS: [Element; 6] =
+    [Element::Integer, Element::Half, Element::Single, Element::Double, Element::Extended, Element::Decimal];
+
+impl Stock {
+    const SIZE: usize = 0x4000;
+
+    /// The same always.
+    pub fn new() -> Self {
+        let mut random = Random::new(0x5A17_5A17);
+        let kinds = KINDS.map(|element| {
+            let mut bytes = vec![0; Self::SIZE];
+            fill(element, &mut bytes, &mut random);
+            bytes
+        });
+        Stock { kinds }
+    }
+
+    /// A piece of `len` bytes that begins with a whole element.
+    pub fn piece(&self, element: Element, len: usize, random: &mut Random) -> &[u8] {
+        let from = 16 * random.below(((Self::SIZE - len) / 16) as u64) as usize;
+        &self.kinds[element as usize][from..from + len]
+    }
 }
 
 /// RFLAGS of user code: any arithmetic flags, DF; interrupts are enabled, as user code of an operating system
