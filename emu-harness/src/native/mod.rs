@@ -80,7 +80,11 @@ impl Native {
     }
 
     /// Executes all of `setups`: as [`execute`](Executor::execute) of each, but faster.
-    pub fn execute_batch(&mut self, setups: &[Setup]) -> Vec<std::result::Result<Outcome, Unsuitable>> {
+    pub fn execute_batch<'a>(
+        &mut self,
+        setups: impl IntoIterator<Item = &'a Setup>,
+    ) -> Vec<std::result::Result<Outcome, Unsuitable>> {
+        let setups: Vec<&Setup> = setups.into_iter().collect();
         let mut outcomes = Vec::with_capacity(setups.len());
         while outcomes.len() < setups.len() {
             self.execute_some(&setups[outcomes.len()..], &mut outcomes);
@@ -91,7 +95,7 @@ impl Native {
     /// Executes the first of `setups`, as many as fit into a batch.
     fn execute_some(
         &mut self,
-        setups: &[Setup],
+        setups: &[&Setup],
         outcomes: &mut Vec<std::result::Result<Outcome, Unsuitable>>,
     ) {
         // SAFETY: the child waits.
@@ -146,7 +150,7 @@ impl Executor for Native {
     }
 
     fn execute(&mut self, setup: &Setup) -> std::result::Result<Outcome, Unsuitable> {
-        self.execute_batch(std::slice::from_ref(setup)).pop().expect("one outcome for one setup")
+        self.execute_batch([setup]).pop().expect("one outcome for one setup")
     }
 }
 

@@ -21,16 +21,17 @@ use crate::{
 };
 use emu_core::cpu_model::CpuModel;
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
 };
 use worker::Worker;
 
-/// Trials of one form that a thread does in a row.
-const UNIT: u64 = 64;
+/// Trials that a thread does in a row, of one form or several: as many as fit into a batch of the oracle.
+const UNIT: u64 = 128;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -124,12 +125,16 @@ struct Shared<'a> {
     generator: &'a Generator,
     forms: &'a [Form],
     per_form: u64,
-    next: AtomicUsize,
+    next: AtomicU64,
     found: Mutex<Found>,
 }
 
-/// Tallies by form, and findings with their form's number.
-type Found = (Vec<Tally>, Vec<(usize, Finding)>);
+/// Tallies and findings, with the numbers of their forms.
+#[derive(Default)]
+struct Found {
+    tallies: BTreeMap<usize, Tally>,
+    findings: Vec<(usize, Finding)>,
+}
 
 impl Sweep {
     /// Forms that match.
@@ -155,25 +160,23 @@ impl Sweep {
         let generator = Generator::new(model);
         let forms = self.forms(&generator);
         let per_form = self.cases.div_ceil(forms.len().max(1) as u64);
-        let found = Mutex::new((vec![Tally::default(); forms.len()], Vec::new()));
         let shared = Shared {
             sweep: self,
             generator: &generator,
             forms: &forms,
             per_form,
-            next: AtomicUsize::new(0),
-            found,
+            next: AtomicU64::new(0),
+            found: Mutex::default(),
         };
         thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 scope.spawn(|| shared.work(progress));
             }
         });
-        let (tallies, mut found) = shared.found.into_inner().unwrap_or_default();
-        found.sort_by_key(|(form, finding)| (*form, finding.number));
+        let Found { tallies, findings } = shared.found.into_inner().unwrap_or_default();
         let mut worker = Worker::new();
-        let findings = found.into_iter().map(|(_, finding)| worker.shrink(&generator, finding)).collect();
-        let forms = forms.into_iter().zip(tallies).collect();
+        let findings = findings.into_iter().map(|(_, finding)| worker.shrink(&generator, finding)).collect();
+        let forms = tallies.into_iter().map(|(form, tally)| (forms[form], tally)).collect();
         Report { forms, findings, no_oracle: worker.no_oracle().map(str::to_owned) }
     }
 }
@@ -181,38 +184,39 @@ impl Sweep {
 impl Shared<'_> {
     fn work(&self, progress: &(dyn Fn(u64) + Sync)) {
         let mut worker = Worker::new();
+        let all = self.forms.len() as u64 * self.per_form;
         loop {
-            let unit = self.next.fetch_add(1, Ordering::Relaxed);
-            let (round, form) = (unit / self.forms.len().max(1), unit % self.forms.len().max(1));
-            let start = round as u64 * UNIT;
-            if start >= self.per_form || self.forms.is_empty() {
+            let start = self.next.fetch_add(UNIT, Ordering::Relaxed);
+            if start >= all {
                 return;
             }
-            let count = UNIT.min(self.per_form - start);
-            let first = self.sweep.first + start;
-            let mut tally = Tally::default();
-            let numbers = (self.sweep.seed, first..first + count);
-            let (generator, keep) = (self.generator, self.sweep.keep);
-            let findings = worker.unit(generator, &self.forms[form], numbers, keep, &mut tally);
-            self.enter(form, &tally, findings);
-            progress(count);
+            let end = all.min(start + UNIT);
+            let cases: Vec<(usize, u64)> = (start..end)
+                .map(|case| ((case / self.per_form) as usize, self.sweep.first + case % self.per_form))
+                .collect();
+            let found = worker.unit(self.generator, self.forms, self.sweep, &cases);
+            self.enter(found);
+            progress(end - start);
         }
     }
 
     /// Takes over what a unit has found: of each form what has the lowest numbers, whichever thread came first.
-    fn enter(&self, form: usize, tally: &Tally, findings: Vec<Finding>) {
-        let Ok(mut shared) = self.found.lock() else { return };
-        shared.0[form].add(tally);
+    fn enter(&self, Found { tallies, findings }: Found) {
+        let Ok(mut all) = self.found.lock() else { return };
+        for (form, tally) in tallies {
+            all.tallies.entry(form).or_default().add(&tally);
+        }
         if findings.is_empty() {
             return;
         }
-        shared.1.extend(findings.into_iter().map(|finding| (form, finding)));
-        shared.1.sort_by_key(|(form, finding)| (*form, finding.number));
-        let mut kept = 0;
-        let keep = self.sweep.keep;
-        shared.1.retain(|(other, _)| {
-            kept += usize::from(*other == form);
-            *other != form || kept <= keep
+        let kept = &mut all.findings;
+        kept.extend(findings);
+        kept.sort_by_key(|(form, finding)| (*form, finding.number));
+        let (mut last, mut count) = (usize::MAX, 0);
+        kept.retain(|(form, _)| {
+            count = if last == *form { count + 1 } else { 1 };
+            last = *form;
+            count <= self.sweep.keep
         });
     }
 }

@@ -18,7 +18,10 @@ mod nobody {
 
     impl Oracle {
         /// Cannot be called.
-        pub fn execute_batch(&mut self, _: &[Setup]) -> Vec<Result<Outcome, Unsuitable>> {
+        pub fn execute_batch<'a>(
+            &mut self,
+            _: impl IntoIterator<Item = &'a Setup>,
+        ) -> Vec<Result<Outcome, Unsuitable>> {
             match *self {}
         }
     }

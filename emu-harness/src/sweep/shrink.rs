@@ -2,7 +2,7 @@
 
 use super::{
     Finding, Tally,
-    worker::{Pair, Worker},
+    worker::{Run, Worker},
 };
 use crate::{Setup, generate::Trial, undefined};
 use emu_core::{
@@ -31,7 +31,7 @@ const STEPS: [(Step, usize); 12] = [
 ];
 
 /// The smallest trial like `trial` for which executors still differ, and what they make of it.
-pub fn smallest(worker: &mut Worker, finding: &Finding, trial: &Trial) -> (Trial, Option<Pair>) {
+pub fn smallest(worker: &mut Worker, finding: &Finding, trial: &Trial) -> (Trial, Option<Run>) {
     let mut best = (trial.clone(), differing(worker, finding, trial));
     for (step, places) in STEPS {
         for place in 0..places {
@@ -49,7 +49,7 @@ pub fn smallest(worker: &mut Worker, finding: &Finding, trial: &Trial) -> (Trial
 }
 
 /// Clears region `k` by pieces of half its length, a quarter, and so on, down to single words.
-fn clear_blocks(worker: &mut Worker, finding: &Finding, best: &mut (Trial, Option<Pair>), k: usize) {
+fn clear_blocks(worker: &mut Worker, finding: &Finding, best: &mut (Trial, Option<Run>), k: usize) {
     let len = best.0.setup.memory[k].bytes.len();
     let mut size = len / 2;
     while size >= 8 {
@@ -65,20 +65,21 @@ fn clear_blocks(worker: &mut Worker, finding: &Finding, best: &mut (Trial, Optio
     }
 }
 
-fn accept(worker: &mut Worker, finding: &Finding, best: &mut (Trial, Option<Pair>), mut simpler: Trial) {
+fn accept(worker: &mut Worker, finding: &Finding, best: &mut (Trial, Option<Run>), mut simpler: Trial) {
     let base = simpler.setup.state.segments.data[3].base;
     simpler.undefined = undefined::of(&simpler.instruction, &simpler.setup.state, base);
-    if let Some(pair) = differing(worker, finding, &simpler) {
-        *best = (simpler, Some(pair));
+    if let Some(run) = differing(worker, finding, &simpler) {
+        *best = (simpler, Some(run));
     }
 }
 
 /// What was compared with the finding's oracle, if it differs as before: in the exception, or without one.
-fn differing(worker: &mut Worker, finding: &Finding, trial: &Trial) -> Option<Pair> {
-    let answer = worker.ask(&finding.form, std::slice::from_ref(&trial.setup)).pop();
-    let pairs = worker.run(&finding.form, &trial.setup, answer, &mut Tally::default());
-    let pair = pairs.into_iter().find(|pair| pair.against == finding.against)?;
+fn differing(worker: &mut Worker, finding: &Finding, trial: &Trial) -> Option<Run> {
+    let asked = finding.form.unreachable.is_none().then_some(&trial.setup);
+    let answer = worker.ask(asked).pop();
+    let run = worker.run(&finding.form, &trial.setup, answer, &mut Tally::default())?;
+    let pair = run.pairs().find(|pair| pair.against == finding.against)?;
     let differences = pair.differences(&trial.setup, &trial.undefined);
     let about = |differences: &[super::Difference]| differences.iter().any(|d| d.what == "exception");
-    (!differences.is_empty() && about(&differences) == about(&finding.differences)).then_some(pair)
+    (!differences.is_empty() && about(&differences) == about(&finding.differences)).then_some(run)
 }

@@ -1,7 +1,7 @@
 //! One thread of a sweep.
 
 use super::{
-    Difference, Extent, Tally, differ, differences,
+    Difference, Extent, Found, Sweep, Tally, differ, differences,
     oracle::{Oracle, oracle},
     shrink,
 };
@@ -60,17 +60,39 @@ pub struct Worker {
 /// What an oracle makes of a setup.
 type Answer = Result<Outcome, Unsuitable>;
 
-/// Two outcomes that were compared.
-pub struct Pair {
+/// What became of a trial.
+pub struct Run {
+    /// On the interpreter, every access the exact way.
+    cold: Outcome,
+    /// On the interpreter again, if it does the same twice.
+    warm: Option<Outcome>,
+    /// On the host's processor, if that can be compared.
+    native: Option<Outcome>,
+}
+
+impl Run {
+    /// What is to be compared.
+    pub fn pairs(&self) -> impl Iterator<Item = Pair<'_>> {
+        let native = self.native.as_ref();
+        let native = native.map(|wanted| Pair { against: Against::Native, wanted, found: &self.cold });
+        let warm = self.warm.as_ref();
+        let itself = warm.map(|found| Pair { against: Against::Itself, wanted: &self.cold, found });
+        native.into_iter().chain(itself)
+    }
+}
+
+/// Two outcomes to compare.
+#[derive(Clone, Copy)]
+pub struct Pair<'a> {
     /// With whom.
     pub against: Against,
     /// The oracle's.
-    pub wanted: Outcome,
+    pub wanted: &'a Outcome,
     /// The interpreter's.
-    pub found: Outcome,
+    pub found: &'a Outcome,
 }
 
-impl Pair {
+impl Pair<'_> {
     fn extent(&self) -> Extent {
         match self.against {
             Against::Itself => Extent::All,
@@ -80,10 +102,10 @@ impl Pair {
 
     /// What differs.
     pub fn differences(&self, setup: &Setup, undefined: &Undefined) -> Vec<Difference> {
-        if !differ(undefined, self.extent(), &self.wanted, &self.found) {
+        if !differ(undefined, self.extent(), self.wanted, self.found) {
             return Vec::new();
         }
-        differences(setup, undefined, self.extent(), &self.wanted, &self.found)
+        differences(setup, undefined, self.extent(), self.wanted, self.found)
     }
 }
 
@@ -104,78 +126,71 @@ impl Worker {
         self.oracle.as_ref().err().map(String::as_str)
     }
 
-    /// Makes and runs trials of `form`; the first `keep` in which something differs.
+    /// Makes and runs `cases`: numbers of a form among `forms`, and of one of its trials.
     pub fn unit(
         &mut self,
         generator: &Generator,
-        form: &Form,
-        (seed, numbers): (u64, std::ops::Range<u64>),
-        keep: usize,
-        tally: &mut Tally,
-    ) -> Vec<Finding> {
-        let (mut setups, mut others) = (Vec::new(), Vec::new());
-        for number in numbers {
-            match generator.trial(form, seed, number) {
-                Some(Trial { setup, undefined, .. }) => {
-                    setups.push(setup);
-                    others.push((number, undefined));
-                }
+        forms: &[Form],
+        sweep: &Sweep,
+        cases: &[(usize, u64)],
+    ) -> Found {
+        let mut found = Found::default();
+        let mut trials = Vec::with_capacity(cases.len());
+        for (form, number) in cases {
+            let tally = found.tallies.entry(*form).or_default();
+            match generator.trial(&forms[*form], sweep.seed, *number) {
+                Some(trial) => trials.push((*form, trial)),
                 None => tally.unmade += 1,
             }
         }
-        let mut answers = self.ask(form, &setups).into_iter();
-        let mut findings = Vec::new();
-        for (setup, (number, undefined)) in setups.iter().zip(others) {
-            let pairs = self.run(form, setup, answers.next(), tally);
-            let wrong = pairs.into_iter().map(|pair| (pair.differences(setup, &undefined), pair.against));
-            let wrong = wrong.into_iter().find(|(differences, _)| !differences.is_empty());
-            let Some((differences, against)) = wrong else { continue };
+        let reachable = |form: usize| forms[form].unreachable.is_none();
+        let asked = trials.iter().filter(|(form, _)| reachable(*form));
+        let mut answers = self.ask(asked.map(|(_, trial)| &trial.setup)).into_iter();
+        for (number, Trial { number: trial, setup, undefined, .. }) in &trials {
+            let answer = if reachable(*number) { answers.next() } else { None };
+            let (form, tally) = (forms[*number], found.tallies.entry(*number).or_default());
+            let Some(run) = self.run(&form, setup, answer, tally) else { continue };
+            let wrong = run.pairs().map(|pair| (pair.differences(setup, undefined), pair.against));
+            let Some((differences, against)) = wrong.into_iter().find(|(all, _)| !all.is_empty()) else {
+                continue;
+            };
             tally.different += 1;
-            if findings.len() < keep {
-                let line = String::new();
-                findings.push(Finding { form: *form, number, seed, against, differences, line });
+            if found.findings.iter().filter(|(other, _)| other == number).count() < sweep.keep {
+                let (seed, line) = (sweep.seed, String::new());
+                let finding = Finding { form, number: *trial, seed, against, differences, line };
+                found.findings.push((*number, finding));
             }
         }
-        findings
+        found
     }
 
-    /// The oracle's answers, if it can tell the truth about `form`.
-    pub fn ask(&mut self, form: &Form, setups: &[Setup]) -> Vec<Answer> {
-        match &mut self.oracle {
-            Ok(oracle) if form.unreachable.is_none() => oracle.execute_batch(setups),
-            _ => Vec::new(),
-        }
+    /// The oracle's answers, if there is one: one for each setup.
+    pub fn ask<'a>(&mut self, setups: impl IntoIterator<Item = &'a Setup>) -> Vec<Answer> {
+        self.oracle.as_mut().map_or(Vec::new(), |oracle| oracle.execute_batch(setups))
     }
 
-    /// Runs a setup on the interpreter, and pairs what can be compared.
+    /// Runs a setup on the interpreter, to be compared with the oracle's answer; nothing if it cannot.
     pub fn run(
         &mut self,
         form: &Form,
         setup: &Setup,
         answer: Option<Answer>,
         tally: &mut Tally,
-    ) -> Vec<Pair> {
-        let Ok([cold, warm]) = self.interpreter.execute_cold_and_warm(setup) else { return Vec::new() };
+    ) -> Option<Run> {
+        let [cold, warm] = self.interpreter.execute_cold_and_warm(setup).ok()?;
         tally.trials += 1;
         let native = answer.and_then(|answer| judge(answer, &cold, tally));
-        let mut pairs = Vec::with_capacity(2);
-        if let Some(wanted) = native {
-            pairs.push(Pair { against: Against::Native, wanted, found: cold.clone() });
-        }
-        if !by_chance(form) {
-            pairs.push(Pair { against: Against::Itself, wanted: cold, found: warm });
-        }
-        pairs
+        Some(Run { cold, warm: Some(warm).filter(|_| !by_chance(form)), native })
     }
 
     /// Reduces a finding to what matters, and writes it as a line of the corpus.
     pub fn shrink(&mut self, generator: &Generator, mut finding: Finding) -> Finding {
         if let Some(trial) = generator.trial(&finding.form, finding.seed, finding.number) {
-            let (Trial { setup, instruction, undefined, .. }, pair) =
-                shrink::smallest(self, &finding, &trial);
+            let (Trial { setup, instruction, undefined, .. }, run) = shrink::smallest(self, &finding, &trial);
+            let pair = run.as_ref().and_then(|run| run.pairs().find(|pair| pair.against == finding.against));
             if let Some(pair) = pair {
                 finding.differences = pair.differences(&setup, &undefined);
-                finding.line = corpus::line_of(&setup, &instruction, &undefined, &pair.wanted);
+                finding.line = corpus::line_of(&setup, &instruction, &undefined, pair.wanted);
             }
         }
         finding
