@@ -21,7 +21,7 @@ impl Random {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.bits()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
 
     /// One of `values`.
@@ -32,7 +32,7 @@ impl Random {
     /// A number as instructions find them hard: near the ends of the widths, with one bit or few, or any.
     pub fn edge(&mut self) -> u64 {
         let choice = self.bits();
-        let below = |n: u64, at: u32| (choice >> at & 0xFFFF) * n >> 16;
+        let below = |n: u64, at: u32| ((choice >> at & 0xFFFF) * n) >> 16;
         let width = 8 << (choice & 3);
         let near = below(5, 2).wrapping_sub(2);
         let shift = choice >> 58;
