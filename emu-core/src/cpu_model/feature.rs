@@ -183,6 +183,7 @@ table! {
     Cldemote        "cldemote"           L7C[25] Max   needs[] decodes[CLDEMOTE]
 
     Fsrm            "fsrm"               L7D[4]  Every needs[] decodes[]
+    Serialize       "serialize"          L7D[14] Max   needs[] decodes[SERIALIZE]
     SpecCtrl        "spec_ctrl"          L7D[26] Every needs[Msr] decodes[]
     Stibp           "stibp"              L7D[27] Every needs[SpecCtrl] decodes[]
     FlushL1d        "flush_l1d"          L7D[28] Every needs[Msr] decodes[]
