@@ -7,7 +7,7 @@ use crate::{
 use emu_core::{
     arch::{Cr0, Cr4, Efer, Exception, Flags, Seg, Segment, Xcr0},
     cpu::Cpu,
-    cpu_model::CpuModel,
+    cpu_model::{CpuModel, Generation},
     engine::{CpuIo, VcpuSignal},
     memory::{GuestMemory, PhysicalMemory},
     state::{CpuState, TableRegister, X87},
@@ -93,7 +93,7 @@ impl Interpreter {
     /// The same with a machine around it.
     pub fn wired(signal: Arc<VcpuSignal>, io: Arc<dyn CpuIo>) -> Self {
         let ram = GuestMemory::new(RAM).expect("the host has a few megabytes");
-        let model = Arc::new(CpuModel::named("max").expect("there is such a model"));
+        let model = Arc::new(newest());
         let memory = Arc::new(PhysicalMemory::new(ram));
         let cpu = Cpu::new(0, model, memory, signal, io);
         let generation = cpu.mmu.generation();
@@ -107,6 +107,13 @@ impl Interpreter {
         let memory = self.cpu.memory.clone();
         self.cpu = Cpu::new(0, Arc::new(model), memory, Arc::new(VcpuSignal::default()), Arc::new(Bare));
         self.generation = self.cpu.mmu.generation();
+    }
+
+    /// Executes as an early processor from now on, or as the model `max`: what a case of the corpus asks for.
+    pub fn set_generation(&mut self, generation: Option<Generation>) {
+        if self.cpu.model.generation() != generation.unwrap_or(Generation::Current) {
+            self.set_model(generation.map_or_else(newest, CpuModel::early));
+        }
     }
 
     /// Writes `bytes` at a linear address, which is the physical one; what is not RAM is left out. Code that
@@ -360,6 +367,10 @@ impl Executor for Interpreter {
         self.prepare(setup)?;
         Ok(self.run(setup))
     }
+}
+
+fn newest() -> CpuModel {
+    CpuModel::named("max").expect("there is such a model")
 }
 
 fn out_of_reach(region: &Region) -> Unsuitable {

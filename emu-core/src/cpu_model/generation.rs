@@ -22,6 +22,10 @@ pub enum Generation {
 }
 
 impl Generation {
+    /// Those before CPUID.
+    pub const EARLY: [Generation; 4] =
+        [Generation::I8086, Generation::I80186, Generation::I80286, Generation::I80386];
+
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {

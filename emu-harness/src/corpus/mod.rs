@@ -15,6 +15,8 @@ pub use run::CODE;
 pub use state::{set, values};
 pub use write::{case_of, line_of};
 
+use emu_core::cpu_model::Generation;
+
 /// The mode that an instruction runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -63,6 +65,8 @@ pub struct Case {
     pub mode: Mode,
     /// Current privilege level.
     pub privilege: u8,
+    /// The processor that it is about, if it is about one before CPUID: others may do something else.
+    pub generation: Option<Generation>,
     /// The instruction's bytes; more than one instruction may stand in a row.
     pub code: Vec<u8>,
     /// What a disassembler makes of them, in Intel's syntax.

@@ -1,6 +1,7 @@
 //! Reads the corpus.
 
 use super::{Case, Exception, Flag, FlagState, Mode, Outcome, Register, State};
+use emu_core::cpu_model::Generation;
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +12,12 @@ pub enum ParseError {
     /// The mode, or its privilege level, is none.
     #[error("no such mode: {0}")]
     Mode(String),
+    /// The processor is none of those before CPUID.
+    #[error("no such processor: {0}")]
+    Processor(String),
+    /// A processor before CPUID in another mode than real mode.
+    #[error("a processor before CPUID has real mode alone here")]
+    EarlyMode,
     /// The instruction's bytes, or those of memory, are not hexadecimal.
     #[error("not bytes in hexadecimal: {0}")]
     Bytes(String),
@@ -48,7 +55,14 @@ pub fn parse_line(line: &str) -> Result<Case, ParseError> {
     let mut part = || parts.next().ok_or(ParseError::Shape);
     let (mode, code, disassembly, states) = (part()?, part()?, part()?, part()?);
     let (before, after) = states.split_once("=>").ok_or(ParseError::Shape)?;
+    let (mode, generation) = match mode.split_once('@') {
+        Some((mode, processor)) => (mode, Some(parse_processor(processor)?)),
+        None => (mode, None),
+    };
     let (mode, privilege) = parse_mode(mode)?;
+    if generation.is_some() && mode != Mode::Real {
+        return Err(ParseError::EarlyMode);
+    }
     let (before, exception) = parse_state(before)?;
     if let Some(exception) = exception {
         return Err(ParseError::OnlyAfter(exception.to_string()));
@@ -60,11 +74,18 @@ pub fn parse_line(line: &str) -> Result<Case, ParseError> {
     Ok(Case {
         mode,
         privilege,
+        generation,
         code: parse_bytes(code)?,
         disassembly: disassembly.to_owned(),
         before,
         after: Outcome { exception, state },
     })
+}
+
+/// What stands behind `@`: `8086`, `80386`.
+fn parse_processor(text: &str) -> Result<Generation, ParseError> {
+    let found = Generation::EARLY.into_iter().find(|generation| generation.name() == text);
+    found.ok_or_else(|| ParseError::Processor(text.to_owned()))
 }
 
 /// `64`, or `64/3` with a privilege level other than the mode's usual one.
@@ -187,6 +208,7 @@ fn parse_hex(text: &str) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use iced_x86::Mnemonic;
     use rstest::rstest;
 
     const ADD: &str =
@@ -205,6 +227,15 @@ mod tests {
         assert_eq!(case.before.flags, [(Flag::Cf, FlagState::Set)]);
         assert_eq!(case.after.exception, None);
         assert_eq!(case.after.state.flags[4..], [(Flag::Sf, FlagState::Clear), (Flag::Of, FlagState::Clear)]);
+    }
+
+    #[test]
+    fn a_case_may_be_about_an_early_processor() {
+        let line = "real@8086 | d2 30 | sal byte [bx+si],cl | rcx=1 =>";
+        let case = parse_line(line).unwrap();
+        assert_eq!((case.mode, case.generation), (Mode::Real, Some(Generation::I8086)));
+        assert_eq!(case.to_string(), line);
+        assert_eq!(case.instructions()[0].mnemonic(), Mnemonic::Sal);
     }
 
     #[test]
@@ -249,6 +280,8 @@ mod tests {
     #[case("64/4 | 90 | nop | =>", ParseError::Mode("64/4".into()))]
     #[case("real/3 | 90 | nop | =>", ParseError::Mode("real/3".into()))]
     #[case("v86/0 | 90 | nop | =>", ParseError::Mode("v86/0".into()))]
+    #[case("real@8087 | 90 | nop | =>", ParseError::Processor("8087".into()))]
+    #[case("p16@80286 | 90 | nop | =>", ParseError::EarlyMode)]
     #[case("64 | 9 | nop | =>", ParseError::Bytes("9".into()))]
     #[case("64 | +9 | nop | =>", ParseError::Bytes("+9".into()))]
     #[case("64 |  | nop | =>", ParseError::Bytes(String::new()))]

@@ -2,8 +2,12 @@
 
 use super::{Case, Flag, FlagState, state::apply, values};
 use crate::{Outcome, Region, Rights, Setup, interpreter::Interpreter};
-use emu_core::{arch::Flags, state::CpuState};
-use iced_x86::{Decoder, DecoderOptions};
+use emu_core::{
+    arch::Flags,
+    decode::early::{self, Early},
+    state::CpuState,
+};
+use iced_x86::{Decoder, DecoderOptions, Instruction};
 use std::collections::BTreeMap;
 
 /// Where code begins if a case does not say.
@@ -20,17 +24,35 @@ impl Case {
         bytes.values_mut().for_each(|byte| *byte = 0);
         extend(&mut bytes, &self.before.memory);
         let stop = Some(state.general.rip.wrapping_add(self.code.len() as u64));
-        let mut setup =
-            Setup { mode: self.mode, memory: Vec::new(), instructions: self.count(), stop, state };
+        let mut setup = Setup {
+            mode: self.mode,
+            memory: Vec::new(),
+            instructions: self.instructions().len() as u32,
+            stop,
+            state,
+        };
         extend(&mut bytes, &[(setup.start(), self.code.clone())]);
         setup.memory = regions(&bytes, Rights { user: self.privilege == 3, ..Rights::ALL });
         setup
     }
 
-    /// Instructions in its code.
-    fn count(&self) -> u32 {
-        let decoder = Decoder::new(self.mode.bitness(), &self.code, DecoderOptions::NONE);
-        decoder.into_iter().count() as u32
+    /// The instructions of its code, as its processor decodes them.
+    pub fn instructions(&self) -> Vec<Instruction> {
+        let Some(generation) = self.generation.filter(|generation| generation.is_16_bit()) else {
+            let decoder = Decoder::new(self.mode.bitness(), &self.code, DecoderOptions::NONE);
+            return decoder.into_iter().collect();
+        };
+        let mut all = Vec::new();
+        let mut rest = self.code.as_slice();
+        while let Early::Instruction(instruction) = early::decode(generation, rest, 0) {
+            rest = &rest[instruction.len()..];
+            all.push(instruction);
+        }
+        // What is undefined is one, and the last.
+        if !rest.is_empty() {
+            all.push(Instruction::default());
+        }
+        all
     }
 
     /// The bytes that it names, before or after.

@@ -13,6 +13,9 @@ impl fmt::Display for Case {
         if self.privilege != 0 && self.mode != Mode::V86 {
             write!(f, "/{}", self.privilege)?;
         }
+        if let Some(generation) = self.generation {
+            write!(f, "@{}", generation.name())?;
+        }
         let code: Vec<String> = self.code.iter().map(|byte| format!("{byte:02x}")).collect();
         write!(f, " | {} | {} |{} =>{}", code.join(" "), self.disassembly, self.before, self.after.state)?;
         self.after.exception.map_or(Ok(()), |exception| write!(f, " {exception}"))
@@ -83,7 +86,7 @@ pub fn case_of(setup: &Setup, instruction: &Instruction, undefined: &Undefined, 
     let privilege = setup.state.segments.data[2].dpl();
     let privilege = if setup.mode == Mode::Real { 0 } else { privilege };
     let after = Expected { exception: outcome.exception, state: after };
-    Case { mode: setup.mode, privilege, code, disassembly, before, after }
+    Case { mode: setup.mode, privilege, generation: None, code, disassembly, before, after }
 }
 
 /// The registers of user code that a line may name. Of the x87 the status comes first: registers count from

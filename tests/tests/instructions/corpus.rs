@@ -42,6 +42,7 @@ fn the_interpreter_does_what_the_corpus_says() {
     let mut interpreter = Interpreter::new();
     check(&cases(), |case| {
         let setup = case.setup(CODE);
+        interpreter.set_generation(case.generation);
         match Executor::execute(&mut interpreter, &setup) {
             Ok(outcome) => case.mismatches(&setup, &outcome),
             Err(unsuitable) => vec![unsuitable.to_string()],

@@ -13,6 +13,9 @@ fn kvm_does_what_the_corpus_says() {
     let mut compared = 0;
     let mut reasons = BTreeMap::<String, usize>::new();
     check(&cases(), |case| {
+        if case.generation.is_some() {
+            return Vec::new();
+        }
         let setup = case.setup(CODE);
         match kvm.execute(&setup) {
             Ok(outcome) => {

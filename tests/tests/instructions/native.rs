@@ -38,6 +38,9 @@ fn the_host_does_what_the_corpus_says() {
 
 /// Whether user mode shows all that the case names: it has no say in selectors, control registers and MSRs.
 fn in_reach(case: &Case) -> bool {
+    if case.generation.is_some() {
+        return false;
+    }
     let mut words = case.before.registers.iter().chain(&case.after.state.registers);
     words.all(|(register, _)| {
         matches!(

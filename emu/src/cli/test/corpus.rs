@@ -11,6 +11,7 @@ use emu_core::cpu_model::CpuModel;
 use emu_harness::{
     Executor,
     corpus::{CODE, parse_line},
+    interpreter::Interpreter,
     single_step,
 };
 use std::{
@@ -62,9 +63,11 @@ impl CorpusOptions {
         let mut verdict = Verdict::Same;
         for engine in &self.engine {
             let mut executor = engine.open(model.clone())?;
+            // Cases of early processors need their own.
+            let mut early = (*engine == Engine::Interp).then(Interpreter::new);
             let mut tally = Tally::default();
             for path in &texts {
-                run_text(executor.as_mut(), path, &mut tally)?;
+                run_text(executor.as_mut(), early.as_mut(), path, &mut tally)?;
             }
             for path in recorded.iter().filter(|_| *engine == Engine::Interp) {
                 run_recorded(path, &mut tally)?;
@@ -125,8 +128,13 @@ fn find_texts(folder: &Path, texts: &mut Vec<PathBuf>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Runs the lines of a corpus file.
-fn run_text(executor: &mut dyn Executor, path: &Path, tally: &mut Tally) -> Result<(), RunError> {
+/// Runs the lines of a corpus file; those of early processors on `early`, if there is one.
+fn run_text(
+    executor: &mut dyn Executor,
+    mut early: Option<&mut Interpreter>,
+    path: &Path,
+    tally: &mut Tally,
+) -> Result<(), RunError> {
     let text = fs::read_to_string(path).map_err(|error| cannot_read(path, &error))?;
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
@@ -135,7 +143,15 @@ fn run_text(executor: &mut dyn Executor, path: &Path, tally: &mut Tally) -> Resu
         let place = format!("{}:{}", path.display(), index + 1);
         let case = parse_line(line).map_err(|error| OptionError::new("emu test corpus", &place, error))?;
         let setup = case.setup(CODE);
-        let Ok(outcome) = executor.execute(&setup) else {
+        let outcome = match (case.generation, early.as_deref_mut()) {
+            (None, _) => executor.execute(&setup).ok(),
+            (Some(_), None) => None,
+            (generation, Some(early)) => {
+                early.set_generation(generation);
+                Executor::execute(early, &setup).ok()
+            }
+        };
+        let Some(outcome) = outcome else {
             tally.left_out += 1;
             continue;
         };
