@@ -1,17 +1,24 @@
 //! Which rows of the opcode table are exercised, in which modes, and by what.
 //!
 //! A row is exercised by trials of a sweep that were compared with the host's processor; by trials that ran on
-//! the interpreter alone, exactly and fast, which must agree; by lines of the corpus; and by the check of its
-//! effects, if it is written in the vocabulary of the emitters.
+//! the interpreter alone, exactly and fast, which must agree; by lines of the corpus, of which some run on the
+//! host's KVM as well; and by the check of its effects, if it is written in the vocabulary of the emitters. Rows
+//! that are for processors before CPUID alone have lines of the corpus.
 
 use crate::{
     corpus::{Case, Mode},
     generate::Reason,
     sweep::Report,
 };
-use emu_core::semantics::{Key, Run, Table, effects::Effects};
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+use emu_core::{
+    cpu_model::Generation,
+    semantics::{Key, Run, Table, effects::Effects},
+};
+use iced_x86::Mnemonic;
 use std::{collections::BTreeSet, fmt};
+
+/// The host's processor could run it, and has not.
+const NEVER: &str = "no trial of it has run";
 
 /// What has run of a row in one mode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,8 +40,12 @@ pub struct RowCoverage {
     pub reasons: BTreeSet<Reason>,
     /// The host's processor does not have it.
     pub lacking: bool,
+    /// Processors before CPUID that the row is for, if it is not for all.
+    pub only: Option<(Generation, Generation)>,
     /// Lines of the corpus.
     pub lines: u64,
+    /// Of these, compared with the host's KVM.
+    pub kvm: u64,
     /// Its effects are recorded and checked.
     pub effects: bool,
 }
@@ -55,6 +66,10 @@ impl RowCoverage {
         if self.native() > 0 {
             return String::new();
         }
+        if let Some((first, last)) = self.only {
+            let names = if first == last { String::new() } else { format!("{} to ", first.name()) };
+            return format!("only for the {names}{}", last.name());
+        }
         let other = |reason: &&Reason| **reason != Reason::Mode;
         let reasons = self.reasons.iter().filter(other).map(ToString::to_string);
         let lacking = self.lacking.then(|| "this host's processor does not have it".to_owned());
@@ -62,15 +77,20 @@ impl RowCoverage {
         if !all.is_empty() {
             return all.join("; ");
         }
-        self.reasons.first().map_or_else(|| "no trial of it has run".to_owned(), ToString::to_string)
+        self.reasons.first().map_or_else(|| NEVER.to_owned(), ToString::to_string)
     }
 }
 
 /// What exercises the rows of the opcode table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coverage {
-    /// All rows but those that are no instruction.
-    pub rows: Vec<RowCoverage>,
+    /// All rows, as the table numbers them.
+    rows: Vec<RowCoverage>,
+}
+
+/// What ends a block that just stops is no instruction of the guest.
+fn is_instruction(row: &&RowCoverage) -> bool {
+    row.name != format!("{:?}", Mnemonic::Zero_bytes)
 }
 
 impl Coverage {
@@ -88,7 +108,9 @@ impl Coverage {
                 modes: Default::default(),
                 reasons: BTreeSet::new(),
                 lacking: false,
+                only: row.only,
                 lines: 0,
+                kvm: 0,
                 effects: matches!(row.run, Run::Emit(_)),
             })
             .collect();
@@ -105,22 +127,32 @@ impl Coverage {
                 rows[usize::from(number)].lines += 1;
             }
         }
-        // What ends a block that just stops is no instruction of the guest.
-        let pseudo = format!("{:?}", Mnemonic::Zero_bytes);
-        rows.retain(|row| row.name != pseudo);
         Coverage { rows }
+    }
+
+    /// The rows of instructions.
+    pub fn rows(&self) -> impl Iterator<Item = &RowCoverage> {
+        self.rows.iter().filter(is_instruction)
+    }
+
+    /// Notes that the host's KVM does what `case` says.
+    pub fn add_kvm(&mut self, case: &Case) {
+        for number in rows_of(&Table::new(), case) {
+            self.rows[usize::from(number)].kvm += 1;
+        }
     }
 
     /// Rows that nothing exercises.
     pub fn unexercised(&self) -> impl Iterator<Item = &RowCoverage> {
-        self.rows.iter().filter(|row| !row.is_exercised())
+        self.rows().filter(|row| !row.is_exercised())
     }
 }
 
 /// Rows of the instructions of a case.
 fn rows_of(table: &Table<Effects>, case: &Case) -> Vec<u16> {
-    let decoder = Decoder::new(case.mode.bitness(), &case.code, DecoderOptions::NONE);
-    decoder.into_iter().filter_map(|instruction| table.find(instruction.code())).collect()
+    let early = |code| case.generation.and_then(|generation| table.find_only(code, generation));
+    let codes = case.instructions().into_iter().map(|instruction| instruction.code());
+    codes.filter_map(|code| early(code).or_else(|| table.find(code))).collect()
 }
 
 impl fmt::Display for Coverage {
@@ -129,8 +161,8 @@ impl fmt::Display for Coverage {
         for (_, name) in Mode::ALL {
             write!(f, "{name:>9}")?;
         }
-        writeln!(f, "{:>8} {:<7} not compared because", "corpus", "effects")?;
-        for row in &self.rows {
+        writeln!(f, "{:>8} {:>5} {:<7} not compared with the processor because", "corpus", "kvm", "effects")?;
+        for row in self.rows() {
             write!(f, "{:<32}", row.name)?;
             for ran in row.modes {
                 let text = match ran {
@@ -141,16 +173,17 @@ impl fmt::Display for Coverage {
                 write!(f, "{text:>9}")?;
             }
             let effects = if row.effects { "checked" } else { "" };
-            let line = format!("{:>8} {effects:<7} {}", row.lines, row.excuse());
+            let line = format!("{:>8} {:>5} {effects:<7} {}", row.lines, row.kvm, row.excuse());
             writeln!(f, "{}", line.trim_end())?;
         }
-        let native = self.rows.iter().filter(|row| row.native() > 0).count();
-        let exercised = self.rows.iter().filter(|row| row.is_exercised()).count();
+        let count = |holds: fn(&RowCoverage) -> bool| self.rows().filter(|row| holds(row)).count();
+        let (all, exercised) = (count(|_| true), count(RowCoverage::is_exercised));
+        let (native, kvm) = (count(|row| row.native() > 0), count(|row| row.native() == 0 && row.kvm > 0));
         writeln!(
             f,
-            "{} rows: {exercised} exercised, {native} of them compared with the host's processor. A number is of \
-             trials compared with it; in brackets, of trials on the interpreter alone, exactly and fast.",
-            self.rows.len()
+            "{all} rows: {exercised} exercised, {native} of them compared with the host's processor, {kvm} others with \
+             its KVM. A number is of trials compared with the processor; in brackets, of trials on the interpreter \
+             alone, exactly and fast. The corpus is lines, kvm those of them that KVM ran."
         )
     }
 }
@@ -166,7 +199,7 @@ mod tests {
         let cases = corpus::parse("64 | 0f a2 | cpuid | => rax=16").unwrap();
         let coverage = Coverage::of(&Report::default(), &cases);
         let exercised: Vec<&str> =
-            coverage.rows.iter().filter(|row| row.is_exercised()).map(|row| row.name.as_str()).collect();
+            coverage.rows().filter(|row| row.is_exercised()).map(|row| row.name.as_str()).collect();
         assert_eq!(exercised, ["Cpuid"]);
     }
 
@@ -175,7 +208,15 @@ mod tests {
         let sweep = Sweep { cases: 1, ..Sweep::default() };
         let report = sweep.run(&CpuModel::named("max").unwrap(), &|_| ());
         let coverage = Coverage::of(&report, &[]);
-        let missing: Vec<&str> = coverage.unexercised().map(|row| row.name.as_str()).collect();
-        assert_eq!(missing, Vec::<&str>::new());
+        // Those of processors before CPUID are the corpus's.
+        let missing = coverage.unexercised().filter(|row| row.only.is_none());
+        assert_eq!(missing.map(|row| row.name.as_str()).collect::<Vec<_>>(), Vec::<&str>::new());
+        // What has not been compared has a reason.
+        let silent = coverage.rows().filter(|row| row.native() == 0 && row.excuse() == NEVER);
+        let no_oracle = report.no_oracle.is_some();
+        assert_eq!(
+            silent.filter(|_| !no_oracle).map(|row| &row.name).collect::<Vec<_>>(),
+            Vec::<&String>::new()
+        );
     }
 }

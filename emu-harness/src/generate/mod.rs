@@ -23,7 +23,8 @@ use crate::{
 use emu_core::{
     arch::Cr4,
     cpu_model::CpuModel,
-    semantics::{Table, effects::Effects},
+    decode::{Checks, CodeFacts},
+    semantics::{NO_ROW, Table, effects::Effects},
     state::CpuState,
 };
 use iced_x86::{
@@ -71,15 +72,18 @@ const ALL_MASKED: u32 = 0x1F80;
 const ATTEMPTS: u64 = 16;
 
 impl Generator {
-    /// All forms that `model` knows and the opcode table has, mode by mode.
+    /// All forms that a CPU of `model` decodes, mode by mode.
     pub fn new(model: &CpuModel) -> Self {
         let table = Table::<Effects>::new();
+        let mut checks = Checks::new();
         let mut forms = Vec::new();
         for (mode, _) in Mode::ALL {
-            for code in Code::values().filter(|code| available(*code, mode.bitness()) && model.allows(*code))
-            {
-                let Some(row) = table.find(code) else { continue };
-                let unreachable = native(code, table.row(row).attr, mode);
+            for code in Code::values().filter(|code| available(*code, mode.bitness())) {
+                let CodeFacts { row, attr, .. } = checks.facts(code, &table, model);
+                if row == NO_ROW {
+                    continue;
+                }
+                let unreachable = native(code, attr, mode);
                 if unreachable != Some(Reason::Pseudo) {
                     forms.push(Form { code, row, mode, unreachable });
                 }

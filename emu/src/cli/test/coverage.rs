@@ -1,13 +1,15 @@
 //! `emu test coverage`.
 
-use super::{Verdict, sweep};
+use super::{Verdict, engine::Engine, sweep};
 use crate::{
     cli::print_out,
     exit::{OptionError, RunError},
 };
 use clap::{Args, ValueHint};
+use emu_core::cpu_model::CpuModel;
 use emu_harness::{
-    corpus::{self, Case},
+    Executor,
+    corpus::{self, CODE, Case},
     coverage::Coverage,
     sweep::Sweep,
 };
@@ -27,7 +29,7 @@ pub struct CoverageOptions {
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
 
-    /// A folder of corpus files, whose lines count too
+    /// A folder of corpus files, whose lines count too [default: tests/corpus, if it is there]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     corpus: Option<PathBuf>,
 }
@@ -35,12 +37,27 @@ pub struct CoverageOptions {
 impl CoverageOptions {
     /// Runs a sweep and prints the table.
     pub fn run(self) -> Result<Verdict, RunError> {
-        let cases = self.corpus.as_deref().map_or_else(|| Ok(Vec::new()), lines)?;
+        let usual = Path::new("tests/corpus");
+        let folder = self.corpus.as_deref().or_else(|| usual.is_dir().then_some(usual));
+        let cases = folder.map_or_else(|| Ok(Vec::new()), lines)?;
         let sweep = Sweep { cases: self.cases, seed: self.seed, keep: 0, ..Sweep::default() };
         let report = sweep::run(&sweep)?;
-        print_out(Coverage::of(&report, &cases).to_string().as_bytes())?;
+        let mut coverage = Coverage::of(&report, &cases);
+        if let Ok(mut kvm) = Engine::Kvm.open(CpuModel::default()) {
+            for case in cases.iter().filter(|case| agrees(kvm.as_mut(), case)) {
+                coverage.add_kvm(case);
+            }
+        }
+        print_out(coverage.to_string().as_bytes())?;
         Ok(Verdict::Same)
     }
+}
+
+/// Whether `executor` can run `case`, and does what it says.
+fn agrees(executor: &mut dyn Executor, case: &Case) -> bool {
+    let setup = case.setup(CODE);
+    let outcome = if case.generation.is_some() { None } else { executor.execute(&setup).ok() };
+    outcome.is_some_and(|outcome| case.mismatches(&setup, &outcome).is_empty())
 }
 
 /// The cases of all files in `folder`.
