@@ -107,6 +107,17 @@ fn check_enabled(cpu: &Cpu, supervisor: bool) -> Result<(), Exception> {
     Ok(())
 }
 
+/// The area must be aligned, which Zen 4 looks at before anything else about its address, and its first parts within
+/// the segment.
+fn check_area(cpu: &Cpu, i: &Insn, write: bool) -> Result<(), Exception> {
+    let offset = cpu.effective_address(i);
+    let base = cpu.regs[usize::from(slot::SEGMENT_BASE) + i.segment() as usize];
+    if base.wrapping_add(offset) & 63 != 0 {
+        return Err(Exception::GP0);
+    }
+    cpu.linear(i.segment(), offset, HEADER.end as u64, write).map(|_| ())
+}
+
 /// Where component `number` (2 and up) is in an area of the format that `xcomp_bv` tells: the part of it that is
 /// accessed in the mode `i` was decoded for.
 fn component_range(i: &Insn, number: u32, xcomp_bv: u64) -> Range<usize> {
@@ -136,7 +147,7 @@ fn in_use_with_mxcsr(cpu: &Cpu, i: &Insn) -> u64 {
 
 fn save(cpu: &mut Cpu, i: &Insn, kind: Save, wide: bool) -> Result<(), Exception> {
     check_enabled(cpu, kind == Save::Supervisor)?;
-    fxsave::aligned_operand(cpu, i, HEADER.end as u64, 64, true)?;
+    check_area(cpu, i, true)?;
     cpu.sync_mxcsr();
     let requested = cpu.edx_eax() & cpu.control.xcr0.bits();
     let in_use = if kind.is_compacted() { in_use_with_mxcsr(cpu, i) } else { in_use(cpu, i) };
@@ -209,7 +220,7 @@ fn at(i: &Insn, offset: u64, delta: usize) -> u64 {
 
 fn restore(cpu: &mut Cpu, i: &Insn, wide: bool, supervisor: bool) -> Result<(), Exception> {
     check_enabled(cpu, supervisor)?;
-    fxsave::aligned_operand(cpu, i, HEADER.end as u64, 64, false)?;
+    check_area(cpu, i, false)?;
     let offset = cpu.effective_address(i);
     let mut image = Image::new();
     cpu.read_seg_bytes(i.segment(), at(i, offset, 0), &mut image.bytes[..HEADER.end])?;
