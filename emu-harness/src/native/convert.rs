@@ -204,7 +204,7 @@ fn segments(state: &CpuState, long: bool) -> Result<[Segment; 6], Unsuitable> {
             ours.given = if theirs.selector < 4 { theirs.selector } else { 0 };
             continue;
         }
-        let Some(descriptor) = descriptor(theirs) else {
+        let Some(descriptor) = descriptor(theirs, if long { 0 } else { LIFT as u32 }) else {
             return unsuitable("a segment that no local descriptor of a user process describes");
         };
         ours.descriptor = descriptor;
@@ -213,8 +213,8 @@ fn segments(state: &CpuState, long: bool) -> Result<[Segment; 6], Unsuitable> {
     Ok(all)
 }
 
-/// The segment as `struct user_desc` has it, lifted.
-fn descriptor(segment: &arch::Segment) -> Option<Descriptor> {
+/// The segment as `struct user_desc` has it, higher by `lift`.
+fn descriptor(segment: &arch::Segment, lift: u32) -> Option<Descriptor> {
     const USABLE: u32 = 1 << 6;
     let attributes = segment.attr;
     let bit = |bit: u16| u32::from(attributes & bit != 0);
@@ -226,7 +226,7 @@ fn descriptor(segment: &arch::Segment) -> Option<Descriptor> {
     // Down from data, conforming from code, both in the same place.
     let contents = bit(attr::CODE) << 1 | bit(attr::EXPAND_DOWN);
     Some(Descriptor {
-        base: (u32::try_from(segment.base).ok()?).wrapping_add(LIFT as u32),
+        base: (u32::try_from(segment.base).ok()?).wrapping_add(lift),
         limit: if pages { segment.limit >> 12 } else { segment.limit },
         flags: bit(attr::D) | contents << 1 | (1 - bit(attr::WRITABLE)) << 3 | u32::from(pages) << 4 | USABLE,
     })
@@ -309,12 +309,16 @@ fn put_segments(state: &mut CpuState, setup: &Setup, case: &Case) -> Result<(), 
         if segment.after == segment.given {
             continue;
         }
-        let source = case.segments.iter().position(|other| other.given == segment.after);
+        // Of the case's descriptors, whatever the privilege level that the selector asks for.
+        let source = case
+            .segments
+            .iter()
+            .position(|other| other.descriptor.flags != 0 && (other.given ^ segment.after) & !3 == 0);
         *now = match source {
             _ if segment.after < 4 => {
                 arch::Segment { selector: segment.after, attr: 0, limit: 0, base: 0, unusable: true }
             }
-            Some(source) => before[source],
+            Some(source) => arch::Segment { selector: segment.after, ..before[source] },
             None => return unsuitable("a selector of the host's was loaded"),
         };
     }

@@ -13,8 +13,9 @@
 //! state is initial before; a case that changes it is refused.
 //!
 //! What it cannot show ([`Unsuitable`] says why, see `convert`): other modes and privilege levels, system calls,
-//! loads of SS, memory above 4 GiB or below what the host lets a process have. Selectors of global descriptors
-//! are replaced: code that reads them is for setups whose selectors a user process has ([`adopt_selectors`]).
+//! loads of SS where no breakpoint can stand, memory above 4 GiB or below what the host lets a process have.
+//! Selectors of global descriptors are replaced: code that reads them is for setups whose selectors a user process
+//! has ([`adopt_selectors`]), or that have local ones.
 //! Instructions whose result is the host's own (CPUID, RDTSC, SGDT and SIDT, which its kernel may emulate) are
 //! executed, and differ.
 

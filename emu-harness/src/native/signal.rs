@@ -244,8 +244,9 @@ impl Own {
 
 /// The handler of all signals that exceptions raise.
 pub extern "C" fn handler(signal: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: clears AC, which the kernel leaves as the case set it: the handler may access memory unaligned.
-    unsafe { std::arch::asm!("pushfq", "and qword ptr [rsp], -0x40001", "popfq") };
+    // SAFETY: clears what the kernel leaves as the case set it: AC, as the handler may access memory unaligned, and
+    // NT and ID, which no signal frame restores.
+    unsafe { std::arch::asm!("pushfq", "and qword ptr [rsp], -0x244001", "popfq") };
     // SAFETY: set by `Runner::run`, which waits for the handler; this thread is the child's only one.
     let runner = unsafe { &mut *RUNNER.load(Ordering::Relaxed) };
     // SAFETY: the kernel passes a ucontext.
