@@ -1,8 +1,8 @@
 //! Memory operands of every kind that the mode's addressing has.
 
-use super::Random;
-use crate::encodings::MemoryOperand;
-use iced_x86::Register as R;
+use super::{Form, Random, layout, place};
+use crate::encodings::{MemoryOperand, places};
+use iced_x86::{CpuidFeature, MemorySize, OpCodeOperandKind as Operand, Register as R};
 
 /// Where a memory operand shall lie, and what its address may be made of.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,10 @@ pub struct Addressed {
     pub index: Option<(usize, u64)>,
 }
 
+/// Size of what XSAVE stores, and of its part that is always accessed.
+const EXTENDED: u64 = 832;
+/// See [`EXTENDED`].
+const EXTENDED_HEADER: u64 = 576;
 const BASES16: [(R, R); 8] = [
     (R::BX, R::SI),
     (R::BX, R::DI),
@@ -40,8 +44,75 @@ const BASES16: [(R, R); 8] = [
     (R::BX, R::None),
 ];
 
+/// Mostly that of the code, else the one that the prefix 67 gives.
+pub fn size(bitness: u32, random: &mut Random) -> u32 {
+    match (bitness, random.below(4)) {
+        (64 | 16, 0) => 32,
+        (32, 0) => 16,
+        _ => bitness,
+    }
+}
+
+/// A memory operand with its address size, if the form's operand shall be in memory. Nothing at all if the form
+/// cannot be made with what was drawn.
+pub fn of_form(
+    form: &Form,
+    origin: u64,
+    extra: [u64; 2],
+    random: &mut Random,
+) -> Option<Option<(Addressed, u32)>> {
+    let (registers, memory) = places(form.code);
+    if !memory || registers && random.below(2) == 0 {
+        return Some(None);
+    }
+    let bitness = form.mode.bitness();
+    let op_code = form.code.op_code();
+    let has = |kinds: &[Operand]| (0..op_code.op_count()).any(|k| kinds.contains(&op_code.op_kind(k)));
+    use Operand as O;
+    let size = size(bitness, random);
+    let absolute = has(&[O::mem_offs]);
+    let extended = place::is_extended(form.code.mnemonic());
+    let bytes = match op_code.memory_size() {
+        _ if extended => EXTENDED,
+        MemorySize::Unknown => 8,
+        size => size.size() as u64,
+    };
+    let mut target = origin + layout::operand(random, bytes);
+    if bitness == 64 && size == 64 && !absolute && random.below(64) == 0 {
+        target ^= random.pick(&[1 << 63, 1 << 47, 0xFFFF_8000_0000_0000]);
+    }
+    if form.code.cpuid_features().contains(&CpuidFeature::SHA) {
+        // Intel's processors want the operands of SHA aligned, AMD's do not.
+        target &= !0xF;
+    }
+    if extended && layout::ends_beyond(target.wrapping_sub(origin), EXTENDED_HEADER..EXTENDED) {
+        // Whether parts of an area are probed that are not accessed is in no manual.
+        return None;
+    }
+    let wanted = Wanted {
+        bitness,
+        address: size,
+        target,
+        extra,
+        vector_index: has(&[O::mem_vsib32x, O::mem_vsib32y, O::mem_vsib64x, O::mem_vsib64y]),
+    };
+    let mut addressed = operand(wanted, random);
+    if absolute {
+        let extra = match addressed.operand.segment {
+            R::FS => wanted.extra[0],
+            R::GS => wanted.extra[1],
+            _ => 0,
+        };
+        let displacement = target.wrapping_sub(extra) as i64;
+        let operand = MemoryOperand { displacement, ..addressed.operand };
+        addressed = Addressed { operand, base: None, index: None };
+    }
+    let far = i32::try_from(addressed.operand.displacement).is_err();
+    (!far || absolute).then_some(Some((addressed, size)))
+}
+
 /// An operand that lies where `wanted` says.
-pub fn operand(wanted: Wanted, random: &mut Random) -> Addressed {
+fn operand(wanted: Wanted, random: &mut Random) -> Addressed {
     let (base, index) = registers(wanted, random);
     let mask = u64::MAX >> (64 - wanted.address);
     let scale = if wanted.address == 16 || index == R::None { 1 } else { 1 << random.below(4) };

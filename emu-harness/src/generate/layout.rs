@@ -68,6 +68,11 @@ pub fn operand(random: &mut Random, size: u64) -> u64 {
     }
 }
 
+/// Whether an operand at `offset` reaches into the page that is absent after some of `sizes`.
+pub fn ends_beyond(offset: u64, sizes: std::ops::Range<u64>) -> bool {
+    sizes.contains(&ABSENT.wrapping_sub(offset))
+}
+
 /// An offset where `size` bytes, and some before and behind, can be read and written.
 pub fn safe(random: &mut Random, size: u64) -> u64 {
     DATA + 0x180 + random.below(0x400u64.saturating_sub(size).max(1))

@@ -8,6 +8,7 @@ mod address;
 pub mod layout;
 mod place;
 mod reach;
+mod selectors;
 mod values;
 
 pub use crate::encodings::Random;
@@ -16,7 +17,7 @@ pub use reach::{Reason, native};
 use crate::{
     Region, Rights, Setup,
     corpus::Mode,
-    encodings::{MemoryOperand, Shape, available, encode, instruction, places},
+    encodings::{MemoryOperand, Shape, available, encode, instruction},
     interpreter::{GDT, state_at_rest},
     undefined::{self, Undefined},
 };
@@ -27,9 +28,7 @@ use emu_core::{
     semantics::{NO_ROW, Table, effects::Effects},
     state::CpuState,
 };
-use iced_x86::{
-    Code, CpuidFeature, Instruction, MemorySize, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register,
-};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 use values::{Element, Stock};
 
 /// A form of an instruction in a mode.
@@ -121,11 +120,21 @@ impl Generator {
         let origin = if long { layout::BASE } else { 0 };
         let bitness = mode.bitness();
 
-        let addressed = memory_operand(form, origin, random)?;
-        let address = addressed.as_ref().map_or_else(|| address_size(bitness, random), |(_, size)| *size);
+        let local = form.unreachable.is_none() && reach::uses_selectors(code);
+        let descriptors = local.then(|| selectors::adopt(&mut state, mode));
+        let extra = match (long, local) {
+            (false, _) => [0; 2],
+            (true, false) => layout::EXTRA,
+            (true, true) => selectors::EXTRA,
+        };
+        let addressed = address::of_form(form, origin, extra, random)?;
+        let address = addressed.as_ref().map_or_else(|| address::size(bitness, random), |(_, size)| *size);
         let memory: Option<MemoryOperand> = addressed.as_ref().map(|(addressed, _)| addressed.operand);
         let mut made = instruction(code, Shape { bitness, address, memory }, random)?;
         prefix(&mut made, form, random);
+        if local {
+            selectors::target(&mut made, mode, random);
+        }
         if place::collides(&made) {
             return None;
         }
@@ -134,6 +143,9 @@ impl Generator {
 
         place::registers(&made, bitness, origin, &mut state, random);
         place::gather(&made, &mut state, random);
+        if local {
+            selectors::registers(&made, mode, &mut state, random);
+        }
         if let Some((addressed, _)) = &addressed {
             for (register, value) in [addressed.base, addressed.index].into_iter().flatten() {
                 state.general.gpr[register] = value;
@@ -144,6 +156,11 @@ impl Generator {
         setup.memory = self.regions(&made, form, offset, &bytes, element, random);
         touch_up(&made, &mut setup, element, random);
         let base = layout::BASE - origin;
+        if let Some(descriptors) = descriptors {
+            setup.memory.push(descriptors);
+            let address = undefined::address(&made, &setup.state, base);
+            selectors::memory(&made, address, &mut setup, random);
+        }
         let undefined = undefined::of(&made, &setup.state, base);
         Some(Trial { number, instruction: made, setup, undefined })
     }
@@ -237,66 +254,6 @@ fn narrow(state: &mut CpuState, bitness: u32) {
     if bitness == 16 {
         gpr[4] &= 0xFFFF;
     }
-}
-
-/// Mostly that of the code, else the one that the prefix 67 gives.
-fn address_size(bitness: u32, random: &mut Random) -> u32 {
-    match (bitness, random.below(4)) {
-        (64 | 16, 0) => 32,
-        (32, 0) => 16,
-        _ => bitness,
-    }
-}
-
-/// A memory operand with its address size, if the form's operand shall be in memory. Nothing at all if the form
-/// cannot be made with what was drawn.
-fn memory_operand(
-    form: &Form,
-    origin: u64,
-    random: &mut Random,
-) -> Option<Option<(address::Addressed, u32)>> {
-    let (registers, memory) = places(form.code);
-    if !memory || registers && random.below(2) == 0 {
-        return Some(None);
-    }
-    let bitness = form.mode.bitness();
-    let op_code = form.code.op_code();
-    let has = |kinds: &[Operand]| (0..op_code.op_count()).any(|k| kinds.contains(&op_code.op_kind(k)));
-    use Operand as O;
-    let size = address_size(bitness, random);
-    let absolute = has(&[O::mem_offs]);
-    let bytes = match op_code.memory_size() {
-        MemorySize::Unknown => 8,
-        size => size.size() as u64,
-    };
-    let mut target = origin + layout::operand(random, bytes);
-    if bitness == 64 && size == 64 && !absolute && random.below(64) == 0 {
-        target ^= random.pick(&[1 << 63, 1 << 47, 0xFFFF_8000_0000_0000]);
-    }
-    if form.code.cpuid_features().contains(&CpuidFeature::SHA) {
-        // Intel's processors want the operands of SHA aligned, AMD's do not.
-        target &= !0xF;
-    }
-    let wanted = address::Wanted {
-        bitness,
-        address: size,
-        target,
-        extra: if bitness == 64 { layout::EXTRA } else { [0; 2] },
-        vector_index: has(&[O::mem_vsib32x, O::mem_vsib32y, O::mem_vsib64x, O::mem_vsib64y]),
-    };
-    let mut addressed = address::operand(wanted, random);
-    if absolute {
-        let extra = match addressed.operand.segment {
-            Register::FS => wanted.extra[0],
-            Register::GS => wanted.extra[1],
-            _ => 0,
-        };
-        let displacement = target.wrapping_sub(extra) as i64;
-        let operand = MemoryOperand { displacement, ..addressed.operand };
-        addressed = address::Addressed { operand, base: None, index: None };
-    }
-    let far = i32::try_from(addressed.operand.displacement).is_err();
-    (!far || absolute).then_some(Some((addressed, size)))
 }
 
 fn prefix(made: &mut Instruction, form: &Form, random: &mut Random) {

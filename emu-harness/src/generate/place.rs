@@ -54,9 +54,33 @@ pub fn registers(made: &Instruction, bitness: u32, origin: u64, state: &mut CpuS
         {
             gpr[RCX] = gpr[RCX] & !0xFF | random.below(u64::from(bitness) + 2);
         }
+        _ if is_extended(made.mnemonic()) => {
+            gpr[RAX] = gpr[RAX] & !0xFFFF_FFFF | components(random);
+        }
         M::Bt | M::Bts | M::Btr | M::Btc if made.op0_kind() == OpKind::Memory => bit_index(made, gpr, random),
         _ => {}
     }
+}
+
+/// Whether the instruction saves or restores state components by EDX:EAX.
+pub fn is_extended(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(
+        mnemonic,
+        M::Xsave
+            | M::Xsave64
+            | M::Xsaveopt
+            | M::Xsaveopt64
+            | M::Xsavec
+            | M::Xsavec64
+            | M::Xrstor
+            | M::Xrstor64
+    )
+}
+
+/// Some of the components that a case has, and of those that no processor has now.
+fn components(random: &mut Random) -> u64 {
+    random.bits() & random.pick(&[0x1F, 7, 7, 7])
 }
 
 fn is_port(made: &Instruction) -> bool {
@@ -105,6 +129,7 @@ pub fn collides(made: &Instruction) -> bool {
     match made.mnemonic() {
         // Whether a bad target or a bad stack comes first the manuals do not agree on.
         Mnemonic::Call => base == Register::RSP,
+        _ if is_extended(made.mnemonic()) => is_part(Register::RAX),
         Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc => {
             made.op1_kind() == OpKind::Register && is_part(made.op1_register().full_register())
         }
@@ -159,6 +184,16 @@ pub fn memory(made: &Instruction, state: &CpuState, bytes: &mut [u8], random: &m
         }
         M::Ldmxcsr | M::Vldmxcsr => put_mxcsr(bytes, 0, random),
         M::Fxrstor | M::Fxrstor64 => put_mxcsr(bytes, 24, random),
+        M::Xrstor | M::Xrstor64 => {
+            put_mxcsr(bytes, 24, random);
+            // XSTATE_BV and XCOMP_BV, and what must be zero.
+            let compacted = if random.below(2) == 0 { 1 << 63 | components(random) } else { 0 };
+            put(bytes, 512, &components(random).to_le_bytes());
+            put(bytes, 520, &u64::to_le_bytes(compacted));
+            if random.below(16) != 0 {
+                put(bytes, 528, &[0; 48]);
+            }
+        }
         _ => {}
     }
 }

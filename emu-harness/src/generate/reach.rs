@@ -13,16 +13,14 @@ pub enum Reason {
     Mode,
     /// Enters the operating system.
     EntersSystem,
-    /// Reads descriptors, which are the operating system's, or holds selectors of its.
+    /// Goes by descriptors that are the operating system's.
     Descriptors,
-    /// Shows or changes what the operating system keeps for itself: bases of FS and GS, state components.
+    /// Shows or changes what the operating system keeps for itself: state components.
     SystemState,
     /// The operating system answers in the processor's place.
     Emulated,
     /// Its result is time, chance or the processor's own name.
     Machine,
-    /// The harness steps by TF, which it shows or changes.
-    TrapFlag,
     /// Vendors differ in all of it: 16-bit branches and MOVSXD in 64-bit mode, SYSRET in compatibility mode.
     Vendor,
     /// Not an instruction of its own.
@@ -38,7 +36,6 @@ impl fmt::Display for Reason {
             Reason::SystemState => "shows or changes state that the host system keeps",
             Reason::Emulated => "the host system answers in the processor's place (UMIP)",
             Reason::Machine => "its result is time, chance or the processor's identity",
-            Reason::TrapFlag => "shows or changes TF, by which the harness steps",
             Reason::Vendor => "the vendors' processors differ in all of it",
             Reason::Pseudo => "not an instruction of its own",
         })
@@ -56,6 +53,10 @@ pub fn native(code: Code, attr: Attr, mode: Mode) -> Option<Reason> {
     if code.mnemonic() == M::Sysret && mode != Mode::Long64 {
         return Some(Reason::Vendor);
     }
+    // Far pointers of 80 bits AMD's processors do not load.
+    if matches!(code, Code::Lfs_r64_m1664 | Code::Lgs_r64_m1664 | Code::Lss_r64_m1664) {
+        return Some(Reason::Vendor);
+    }
     // MOVSXD with 16-bit operands loads 16 bits by the SDM, 32 bits on Zen 4.
     if code == Code::Movsxd_r16_rm16 {
         return Some(Reason::Vendor);
@@ -63,47 +64,44 @@ pub fn native(code: Code, attr: Attr, mode: Mode) -> Option<Reason> {
     if attr.contains(Attr::CPL0) {
         return None;
     }
-    if uses_descriptors(code) {
+    // 64-bit code is in a segment of the system's.
+    if is_far(code) && mode == Mode::Long64 {
         return Some(Reason::Descriptors);
     }
     match code.mnemonic() {
         M::Zero_bytes => Some(Reason::Pseudo),
-        M::Int | M::Int1 | M::Int3 | M::Into | M::Syscall | M::Sysenter => Some(Reason::EntersSystem),
+        M::Int1 | M::Syscall | M::Sysenter => Some(Reason::EntersSystem),
         M::Sgdt | M::Sidt | M::Sldt | M::Smsw | M::Str => Some(Reason::Emulated),
-        M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpid | M::Rdrand | M::Rdseed | M::Rdpmc => {
-            Some(Reason::Machine)
-        }
-        M::Pushf | M::Pushfd | M::Pushfq | M::Popf | M::Popfd | M::Popfq => Some(Reason::TrapFlag),
-        M::Rdfsbase | M::Rdgsbase | M::Wrfsbase | M::Wrgsbase | M::Xgetbv => Some(Reason::SystemState),
+        M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpid | M::Rdrand | M::Rdseed => Some(Reason::Machine),
+        M::Xgetbv => Some(Reason::SystemState),
         M::Rdsspd | M::Rdsspq => Some(Reason::SystemState),
-        M::Xsave
-        | M::Xsave64
-        | M::Xsaveopt
-        | M::Xsaveopt64
-        | M::Xsavec
-        | M::Xsavec64
-        | M::Xrstor
-        | M::Xrstor64 => Some(Reason::SystemState),
         _ if mode == Mode::Long64 && is_short_branch(code) => Some(Reason::Vendor),
         _ => None,
     }
 }
 
-fn uses_descriptors(code: Code) -> bool {
+/// Whether `code` loads or stores selectors, or looks at what they name.
+pub fn uses_selectors(code: Code) -> bool {
     use Mnemonic as M;
-    let far =
-        code.is_jmp_far() || code.is_jmp_far_indirect() || code.is_call_far() || code.is_call_far_indirect();
     let form = code.op_code();
     let segment = |kind| {
         use Operand as O;
         matches!(kind, O::seg_reg | O::es | O::cs | O::ss | O::ds | O::fs | O::gs)
     };
-    far || (0..form.op_count()).any(|k| segment(form.op_kind(k)))
+    is_far(code)
+        || (0..form.op_count()).any(|k| segment(form.op_kind(k)))
         || matches!(
             code.mnemonic(),
             M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss | M::Lar | M::Lsl | M::Verr | M::Verw | M::Arpl
         )
-        || matches!(code.mnemonic(), M::Retf | M::Iret | M::Iretd | M::Iretq)
+}
+
+/// Whether `code` is a transfer to another segment.
+fn is_far(code: Code) -> bool {
+    use Mnemonic as M;
+    let branch =
+        code.is_jmp_far() || code.is_jmp_far_indirect() || code.is_call_far() || code.is_call_far_indirect();
+    branch || matches!(code.mnemonic(), M::Retf | M::Iret | M::Iretd | M::Iretq)
 }
 
 /// Near branches with 16-bit operands: in 64-bit mode Intel's processors ignore the prefix, AMD's do not.

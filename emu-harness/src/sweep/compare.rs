@@ -6,7 +6,7 @@ use crate::{
     undefined::Undefined,
 };
 use emu_core::{
-    arch::{Flags, vector},
+    arch::{Flags, Segment, vector},
     state::{CpuState, Extended, X87},
 };
 
@@ -41,6 +41,7 @@ pub fn differ(undefined: &Undefined, extent: Extent, wanted: &Outcome, found: &O
     exception(undefined, wanted) != exception(undefined, found)
         || wanted.instructions != found.instructions
         || general_differs(undefined, a, b)
+        || extent == Extent::User && !segments_agree(a, b)
         || (a.general.rflags ^ b.general.rflags).intersects(mask)
         || !x87_agrees(undefined, &a.x87, &b.x87)
         || a.simd.vector != b.simd.vector
@@ -92,6 +93,17 @@ fn status(undefined: &Undefined, x87: &X87) -> u16 {
     x87.status() & !undefined.status & if undefined.stack { !TOP } else { !0 }
 }
 
+/// What user code can see of a segment. Of one that cannot be used that is the base in 64-bit mode: a null selector
+/// loses its privilege level when the system returns to user code.
+fn seen(segment: &Segment) -> Segment {
+    let Segment { base, .. } = *segment;
+    if segment.unusable { Segment { selector: 0, base, attr: 0, limit: 0, unusable: true } } else { *segment }
+}
+
+fn segments_agree(a: &CpuState, b: &CpuState) -> bool {
+    a.segments.data.iter().map(seen).eq(b.segments.data.iter().map(seen))
+}
+
 fn system_agrees(a: &CpuState, b: &CpuState) -> bool {
     (a.segments, a.control, a.msrs, a.events) == (b.segments, b.control, b.msrs, b.events)
 }
@@ -129,6 +141,15 @@ pub fn differences(
     let mask = flag_mask(undefined, extent);
     let flags = |state: &CpuState| format!("{:?}", state.general.rflags & mask);
     check(&"flags", flags(a), flags(b));
+    for (k, name) in ["es", "cs", "ss", "ds", "fs", "gs"].iter().enumerate() {
+        let segment = |state: &CpuState| {
+            let Segment { selector, base, attr, limit, unusable } = seen(&state.segments.data[k]);
+            let hidden =
+                if unusable { String::new() } else { format!(" limit={limit:x} attributes={attr:x}") };
+            format!("{selector:x} base={base:x}{hidden}")
+        };
+        check(name, segment(a), segment(b));
+    }
     for k in 0..8 {
         let physical = |state: &CpuState| {
             let Extended { significand, sign_exponent } = state.x87.r[k];

@@ -8,7 +8,10 @@ mod table;
 
 pub use table::{Entry, Rule, TABLE, What, When};
 
-use emu_core::{arch::Flags, state::CpuState};
+use emu_core::{
+    arch::{Flags, Seg, attr},
+    state::CpuState,
+};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 /// What is not compared after an instruction.
@@ -77,6 +80,7 @@ fn listed(instruction: &Instruction, state: &CpuState) -> Undefined {
             What::Status(bits) => undefined.status |= bits,
             What::Mxcsr(bits) => undefined.mxcsr |= bits,
             What::Stack => undefined.stack = true,
+            What::PushedHalf => undefined.memory.extend(pushed_half(state).map(|address| (address, 0xFF))),
             What::FaultAddress => undefined.fault_address = true,
         }
     }
@@ -97,8 +101,19 @@ fn holds(when: When, instruction: &Instruction, state: &CpuState) -> bool {
         When::CountReachesWidth => count(instruction, state) >= width(instruction),
         When::CountBeyondWidth => count(instruction, state) > width(instruction),
         When::InvalidUnmasked => state.x87.fcw & 1 == 0,
+        When::SegmentInDoubleword => {
+            instruction.op0_register().is_segment_register() && instruction.stack_pointer_increment() == -4
+        }
         When::SimdUnmasked => state.simd.mxcsr & 0x1F80 != 0x1F80,
     }
+}
+
+/// Linear addresses of the upper half of a doubleword that is pushed.
+fn pushed_half(state: &CpuState) -> impl Iterator<Item = u64> {
+    let stack = state.segments.data[Seg::Ss as usize];
+    let mask = if stack.attr & attr::D == 0 { 0xFFFF } else { 0xFFFF_FFFF };
+    let pointer = state.general.gpr[4];
+    [2, 1].into_iter().map(move |below| stack.base.wrapping_add(pointer.wrapping_sub(below) & mask))
 }
 
 /// PE of MXCSR.
@@ -161,7 +176,17 @@ pub fn address(instruction: &Instruction, state: &CpuState, base: u64) -> u64 {
 /// model's own: AMD's have bit 17, MM.
 fn image(instruction: &Instruction, state: &CpuState, base: u64) -> impl Iterator<Item = (u64, u8)> {
     use iced_x86::Code as C;
-    let fxsave = matches!(instruction.code(), C::Fxsave_m512byte | C::Fxsave64_m512byte);
+    let fxsave = matches!(
+        instruction.code(),
+        C::Fxsave_m512byte
+            | C::Fxsave64_m512byte
+            | C::Xsave_mem
+            | C::Xsave64_mem
+            | C::Xsaveopt_mem
+            | C::Xsaveopt64_mem
+            | C::Xsavec_mem
+            | C::Xsavec64_mem
+    );
     let range = match instruction.code() {
         // FOP, FIP, FCS, FDP, FDS.
         _ if fxsave => 6..24,

@@ -36,6 +36,8 @@ pub enum When {
     InvalidUnmasked,
     /// An exception of SSE is unmasked.
     SimdUnmasked,
+    /// A segment register goes into a slot of 32 bits.
+    SegmentInDoubleword,
 }
 
 /// What an entry is about.
@@ -49,6 +51,8 @@ pub enum What {
     Mxcsr(u32),
     /// TOP and tags of the x87.
     Stack,
+    /// The upper half of what a push stores.
+    PushedHalf,
     /// The byte of a large operand that a page fault names.
     FaultAddress,
 }
@@ -88,7 +92,10 @@ const C1: u16 = 0x200;
 const COMPARISONS: &[Mnemonic] = &[Fcom, Fcomp, Fcompp, Fucom, Fucomp, Fucompp, Ficom, Ficomp, Ftst];
 const FLAG_COMPARISONS: &[Mnemonic] = &[Fcomi, Fcomip, Fucomi, Fucomip];
 /// Images that are stored and loaded piece by piece.
-const IMAGES: &[Mnemonic] = &[Fxsave, Fxsave64, Fxrstor, Fxrstor64, Fnsave, Frstor, Fnstenv, Fldenv];
+const IMAGES: &[Mnemonic] = &[
+    Fxsave, Fxsave64, Fxrstor, Fxrstor64, Fnsave, Frstor, Fnstenv, Fldenv, Xsave, Xsave64, Xsaveopt,
+    Xsaveopt64, Xsavec, Xsavec64, Xrstor, Xrstor64,
+];
 
 /// What is known. The flags of an instruction that has none here are undefined as the manual says.
 pub const TABLE: &[Entry] = &[
@@ -147,6 +154,15 @@ pub const TABLE: &[Entry] = &[
         intel: Rule::Unknown,
         amd: Rule::Changed,
         source: "whether the registers become MMX registers before #XM; measured on Zen 4",
+    },
+    Entry {
+        mnemonics: &[Push],
+        what: What::PushedHalf,
+        when: When::SegmentInDoubleword,
+        intel: Rule::Kept,
+        amd: Rule::Clear,
+        source: "SDM vol. 2, PUSH: \"either a zero-extended value is pushed on the stack or the segment selector is \
+                 written on the stack using a 16-bit move\"; measured on Zen 4",
     },
     Entry {
         mnemonics: IMAGES,
