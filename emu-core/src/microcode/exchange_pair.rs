@@ -57,10 +57,8 @@ fn compare_exchange_16(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     let (expected, new) =
         (pair(cpu, Width::W64, slot::RDX, slot::RAX), pair(cpu, Width::W64, slot::RCX, slot::RBX));
     let offset = cpu.effective_address(i);
+    cpu.check_aligned(i.segment(), offset, 16)?;
     let linear = cpu.linear(i.segment(), offset, 16, true)?;
-    if linear & 15 != 0 {
-        return Err(Exception::GP0);
-    }
     let found = match cpu.writable_host(linear, Width::W64)? {
         Some(host) => {
             // SAFETY: 16 bytes, aligned, in one page of RAM that may be written.

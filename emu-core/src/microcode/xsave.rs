@@ -107,14 +107,10 @@ fn check_enabled(cpu: &Cpu, supervisor: bool) -> Result<(), Exception> {
     Ok(())
 }
 
-/// The area must be aligned, which Zen 4 looks at before anything else about its address, and its first parts within
-/// the segment.
+/// The area must be aligned, and its first parts within the segment.
 fn check_area(cpu: &Cpu, i: &Insn, write: bool) -> Result<(), Exception> {
     let offset = cpu.effective_address(i);
-    let base = cpu.regs[usize::from(slot::SEGMENT_BASE) + i.segment() as usize];
-    if base.wrapping_add(offset) & 63 != 0 {
-        return Err(Exception::GP0);
-    }
+    cpu.check_aligned(i.segment(), offset, 64)?;
     cpu.linear(i.segment(), offset, HEADER.end as u64, write).map(|_| ())
 }
 

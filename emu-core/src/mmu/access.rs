@@ -42,6 +42,13 @@ impl Cpu {
         Ok(linear)
     }
 
+    /// #GP(0) unless an address is a multiple of `align`, wherever it leads. Zen 4 looks at this before limits and
+    /// canonical form.
+    pub fn check_aligned(&self, seg: Seg, offset: u64, align: u64) -> Result<(), Exception> {
+        let base = self.regs[usize::from(crate::cpu::slot::SEGMENT_BASE) + seg as usize];
+        if base.wrapping_add(offset) & (align - 1) == 0 { Ok(()) } else { Err(Exception::GP0) }
+    }
+
     fn check_segment(&self, seg: Seg, offset: u64, len: u64, write: bool) -> Result<(), Exception> {
         let segment = self.seg(seg);
         let fault = Exception::Code(if seg == Seg::Ss { vector::SS } else { vector::GP }, 0);
