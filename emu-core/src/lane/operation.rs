@@ -171,7 +171,7 @@ pub enum FpOp {
     Minps, Minpd, Minss, Minsd, Maxps, Maxpd, Maxss, Maxsd,
     Sqrtps, Sqrtpd, Sqrtss, Sqrtsd, Rcpps, Rcpss, Rsqrtps, Rsqrtss,
     Cmpps, Cmppd, Cmpss, Cmpsd, Vcmpps, Vcmppd, Vcmpss, Vcmpsd, Comiss, Comisd, Ucomiss, Ucomisd,
-    Roundps, Roundpd, Roundss, Roundsd, Dpps, Dppd,
+    Roundps, Roundpd, Roundss, Roundsd, DppsProducts, DppsPairs, DppsSum, DppdProducts, DppdSum,
     Haddps, Haddpd, Hsubps, Hsubpd, Addsubps, Addsubpd,
     Cvtss2sd, Cvtsd2ss, Cvtps2pd, Cvtpd2ps, Cvtdq2ps, Cvtdq2pd,
     Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,

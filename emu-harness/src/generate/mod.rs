@@ -28,7 +28,7 @@ use emu_core::{
     semantics::{NO_ROW, Table, effects::Effects},
     state::CpuState,
 };
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Instruction, OpKind, Register};
 use values::{Element, Stock};
 
 /// A form of an instruction in a mode.
@@ -65,8 +65,6 @@ pub struct Generator {
     stock: Stock,
 }
 
-/// All exceptions of MXCSR masked.
-const ALL_MASKED: u32 = 0x1F80;
 /// An instruction that could not be made with the numbers drawn is tried again so often.
 const ATTEMPTS: u64 = 16;
 
@@ -112,10 +110,6 @@ impl Generator {
         let mut state = self.states[mode as usize][usize::from(level == 3)].clone();
         let element = Element::of(code.op_code().memory_size(), random);
         fill(&mut state, element, random);
-        if matches!(code.mnemonic(), Mnemonic::Dpps | Mnemonic::Dppd | Mnemonic::Vdpps | Mnemonic::Vdppd) {
-            // Which of its operations raise an unmasked exception the manual leaves open (SDM vol. 2A, DPPS).
-            state.simd.mxcsr |= ALL_MASKED;
-        }
         let long = mode == Mode::Long64;
         let origin = if long { layout::BASE } else { 0 };
         let bitness = mode.bitness();

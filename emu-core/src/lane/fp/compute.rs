@@ -1,5 +1,5 @@
 //! Arithmetic: add, subtract, multiply, divide, minimum, maximum, square root, the approximations of
-//! reciprocals, horizontal forms and dot products.
+//! reciprocals, horizontal forms and the steps of dot products.
 //!
 //! RCPPS, RCPSS, RSQRTPS and RSQRTSS are the host's approximations: the manual bounds their error only, and
 //! processors differ.
@@ -51,8 +51,11 @@ fp_operations! {
     Hsubpd(a, b, _) -> Doubles, horizontal_doubles(a, b, Subpd::apply), horizontal_doubles(a, b, Subpd::portable);
     Addsubps(a, b, _) -> Singles, alternate(a, b, EVEN_SINGLES, Subps::apply, Addps::apply), alternate(a, b, EVEN_SINGLES, Subps::portable, Addps::portable);
     Addsubpd(a, b, _) -> Doubles, alternate(a, b, EVEN_DOUBLES, Subpd::apply, Addpd::apply), alternate(a, b, EVEN_DOUBLES, Subpd::portable, Addpd::portable);
-    Dpps(a, b, imm) -> Singles, dot_singles(a, b, imm, Mulps::apply, Addps::apply), dot_singles(a, b, imm, Mulps::portable, Addps::portable);
-    Dppd(a, b, imm) -> Doubles, dot_doubles(a, b, imm, Mulpd::apply, Addpd::apply), dot_doubles(a, b, imm, Mulpd::portable, Addpd::portable);
+    DppsProducts(a, b, imm) -> Singles, products(a, b, single_mask(imm >> 4), Mulps::apply), products(a, b, single_mask(imm >> 4), Mulps::portable);
+    DppsPairs(a, _, _) -> Singles, pairs(a, Addps::apply), pairs(a, Addps::portable);
+    DppsSum(a, _, imm) -> Singles, sum_of_pairs(a, imm, Addps::apply), sum_of_pairs(a, imm, Addps::portable);
+    DppdProducts(a, b, imm) -> Doubles, products(a, b, double_mask(imm >> 4), Mulpd::apply), products(a, b, double_mask(imm >> 4), Mulpd::portable);
+    DppdSum(a, _, imm) -> Doubles, sum_of_doubles(a, imm, Addpd::apply), sum_of_doubles(a, imm, Addpd::portable);
 }
 
 type Operation = fn(u128, u128, u8) -> u128;
@@ -88,22 +91,25 @@ fn double_mask(bits: u8) -> u128 {
     (0..2).filter(|k| bits >> k & 1 != 0).fold(0, |mask, k| mask | u128::from(u64::MAX) << (64 * k))
 }
 
-/// DPPS. SDM vol. 2A: the products that the high half of `imm` selects, added in pairs; the sum where the low
-/// half says. Elements not selected are +0, which no rounding mode changes.
-fn dot_singles(a: u128, b: u128, imm: u8, multiply: Operation, add: Operation) -> u128 {
-    let selected = single_mask(imm >> 4);
-    let products = multiply(a & selected, b & selected, 0) & selected;
+/// The first step of DPPS and DPPD: products of the elements that are selected. SDM vol. 2A.
+fn products(a: u128, b: u128, selected: u128, multiply: Operation) -> u128 {
+    multiply(a & selected, b & selected, 0) & selected
+}
+
+/// The second step of DPPS: the sum of each pair, in the even element.
+fn pairs(products: u128, add: Operation) -> u128 {
     let swapped = Shufps::apply(products, products, 0b10_11_00_01);
-    // Sum of each pair in both its elements' places; only elements 0 and 2 are needed.
-    let pairs = add(products & EVEN_SINGLES, swapped & EVEN_SINGLES, 0);
+    add(products & EVEN_SINGLES, swapped & EVEN_SINGLES, 0)
+}
+
+/// The third step of DPPS: the sum of the pairs where the low half of `imm` wants it.
+fn sum_of_pairs(pairs: u128, imm: u8, add: Operation) -> u128 {
     let sum = add(pairs & 0xFFFF_FFFF, pairs >> 64 & 0xFFFF_FFFF, 0) & 0xFFFF_FFFF;
     (sum | sum << 32 | sum << 64 | sum << 96) & single_mask(imm)
 }
 
-/// DPPD.
-fn dot_doubles(a: u128, b: u128, imm: u8, multiply: Operation, add: Operation) -> u128 {
-    let selected = double_mask(imm >> 4 & 3);
-    let products = multiply(a & selected, b & selected, 0) & selected;
+/// The second step of DPPD.
+fn sum_of_doubles(products: u128, imm: u8, add: Operation) -> u128 {
     let sum = add(products & EVEN_DOUBLES, products >> 64, 0) & EVEN_DOUBLES;
     (sum | sum << 64) & double_mask(imm)
 }

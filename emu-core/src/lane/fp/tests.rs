@@ -68,7 +68,7 @@ proptest! {
             Addps Addpd Addss Addsd Subps Subpd Subss Subsd Mulps Mulpd Mulss Mulsd Divps Divpd Divss Divsd
             Minps Minpd Minss Minsd Maxps Maxpd Maxss Maxsd Sqrtps Sqrtpd Sqrtss Sqrtsd
             Cmpps Cmppd Cmpss Cmpsd Vcmpps Vcmppd Vcmpss Vcmpsd Comiss Comisd Ucomiss Ucomisd Roundps Roundpd Roundss Roundsd
-            Haddps Haddpd Hsubps Hsubpd Addsubps Addsubpd Dpps Dppd
+            Haddps Haddpd Hsubps Hsubpd Addsubps Addsubpd DppsProducts DppsPairs DppsSum DppdProducts DppdSum
             Cvtss2sd Cvtsd2ss Cvtps2pd Cvtpd2ps Cvtdq2ps Cvtdq2pd Cvtps2dq Cvttps2dq Cvtpd2dq Cvttpd2dq
             Cvtsi2ss32 Cvtsi2ss64 Cvtsi2sd32 Cvtsi2sd64 Cvtss2si32 Cvtss2si64 Cvttss2si32 Cvttss2si64
             Cvtsd2si32 Cvtsd2si64 Cvttsd2si32 Cvttsd2si64
