@@ -12,6 +12,11 @@ pub trait Executor {
     /// Its name on the command line: `interp`, `native`, `kvm`.
     fn name(&self) -> &'static str;
 
+    /// Whether it may lack instructions that the model `max` has: its #UD then says nothing against others.
+    fn may_lack_instructions(&self) -> bool {
+        false
+    }
+
     /// Executes `setup` and tells what came of it. One executor runs any number of setups; none sees anything of
     /// the ones before.
     ///

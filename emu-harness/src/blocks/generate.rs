@@ -98,7 +98,15 @@ fn suits(code: Code, table: &Table<Effects>, model: &CpuModel) -> bool {
     // of 16 bits by more, are undefined; BSF and BSR leave their destination to the processor.
     let excluded = matches!(
         code.mnemonic(),
-        M::Leave | M::Xlatb | M::Maskmovq | M::Maskmovdqu | M::Rdsspd | M::Rdsspq | M::Bsf | M::Bsr
+        M::Leave
+            | M::Xlatb
+            | M::Maskmovq
+            | M::Maskmovdqu
+            | M::Vmaskmovdqu
+            | M::Rdsspd
+            | M::Rdsspq
+            | M::Bsf
+            | M::Bsr
     ) || matches!(
         code,
         Code::Bswap_r16

@@ -17,7 +17,7 @@ pub use piece::{Block, Piece};
 use crate::{
     Executor, Outcome, Region, Rights, Setup, corpus::Mode, encodings::Random, interpreter::Interpreter,
 };
-use emu_core::state::CpuState;
+use emu_core::{arch::vector, state::CpuState};
 use std::fmt;
 
 /// Code lies here.
@@ -134,7 +134,8 @@ pub fn run(first: &mut dyn Executor, second: &mut dyn Executor, seed: u64, count
             session = Session::new(&mut random);
             continue;
         };
-        if one.exception.is_none() && Some(one.state.general.rip) != setup.stop {
+        let endless = one.exception.is_none() && Some(one.state.general.rip) != setup.stop;
+        if endless || lacks(second, &one, &two) {
             report.unsuitable += 1;
             session = Session::new(&mut random);
             continue;
@@ -154,6 +155,12 @@ pub fn run(first: &mut dyn Executor, second: &mut dyn Executor, seed: u64, count
     report
 }
 
+/// Whether `executor` does not know an instruction of what it has made `found` of.
+fn lacks(executor: &dyn Executor, wanted: &Outcome, found: &Outcome) -> bool {
+    let undefined = |outcome: &Outcome| outcome.exception.is_some_and(|raised| raised.vector == vector::UD);
+    executor.may_lack_instructions() && undefined(found) && !undefined(wanted)
+}
+
 /// Leaves out pieces as long as the two still differ.
 fn shrink(
     first: &mut dyn Executor,
@@ -164,7 +171,7 @@ fn shrink(
 ) -> Difference {
     let mut differ =
         |block: &Block| match (first.execute(&session.setup(block)), second.execute(&session.setup(block))) {
-            (Ok(one), Ok(two)) => differences(&one, &two),
+            (Ok(one), Ok(two)) if !lacks(second, &one, &two) => differences(&one, &two),
             _ => Vec::new(),
         };
     let mut at = 0;
@@ -213,7 +220,7 @@ pub fn differences(one: &Outcome, two: &Outcome) -> Vec<String> {
     check("fcw".into(), a.x87.fcw.into(), b.x87.fcw.into());
     check("fsw".into(), a.x87.status().into(), b.x87.status().into());
     check("x87 tags".into(), a.x87.valid.into(), b.x87.valid.into());
-    if one.exception.is_some_and(|e| e.vector == emu_core::arch::vector::PF) {
+    if one.exception.is_some_and(|e| e.vector == vector::PF) {
         check("cr2".into(), a.control.cr2.into(), b.control.cr2.into());
     }
     for (number, (a, b)) in one.memory.iter().zip(&two.memory).enumerate() {

@@ -23,6 +23,15 @@ fn interrupts_between_blocks_are_not_noticed() {
     agree(&mut Interpreter::new(), &mut FreeRunning::new(Some(0x77)), 0x2222_3333_4444_5557);
 }
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn blocks_do_what_they_do_on_the_host() {
+    match crate::native::Native::start() {
+        Ok(mut native) => agree(&mut Interpreter::new(), &mut native, 0x4444_5555_6666_7779),
+        Err(reason) => println!("skipped: {reason}"),
+    }
+}
+
 #[test]
 fn a_block_that_changes_its_own_loop_runs_as_changed() {
     let session = Session::new(&mut Random::new(1));

@@ -150,6 +150,10 @@ impl Executor for Native {
         "native"
     }
 
+    fn may_lack_instructions(&self) -> bool {
+        true
+    }
+
     fn execute(&mut self, setup: &Setup) -> std::result::Result<Outcome, Unsuitable> {
         self.execute_batch([setup]).pop().expect("one outcome for one setup")
     }
