@@ -14,9 +14,13 @@ pub use trace::step_by_step;
 use crate::{
     Outcome, Setup,
     corpus::{Flag, Register, values},
+    undefined,
 };
-use emu_core::{arch::Flags, state::CpuState};
-use iced_x86::{Decoder, DecoderOptions, RflagsBits};
+use emu_core::{
+    arch::{Flags, Seg},
+    state::CpuState,
+};
+use iced_x86::{Decoder, DecoderOptions};
 use serde::Serialize;
 
 /// One thing that is not as it was.
@@ -52,7 +56,7 @@ pub struct Report {
     pub instructions: u32,
     /// The exception that ended them.
     pub exception: Option<Raised>,
-    /// Registers and flags that changed. A flag with `?` is left undefined by the manual.
+    /// Registers and flags that changed. A flag with `?` is undefined: see [`crate::undefined`].
     pub registers: Vec<Change>,
     /// Memory that was written, in runs of at most 16 bytes.
     pub memory: Vec<Change>,
@@ -116,26 +120,16 @@ fn flag_names(flags: Flags, undefined: Flags) -> String {
     if names.is_empty() { "-".into() } else { names.join(" ") }
 }
 
-/// Flags that the manual leaves undefined after the one instruction of `setup`. Of several, none is known.
+/// Flags that no model fixes after the one instruction of `setup`. Of several, none is known.
 fn undefined_flags(setup: &Setup) -> Flags {
     if setup.instructions != 1 {
         return Flags::empty();
     }
     let code = setup.code();
     let mut decoder = Decoder::new(setup.mode.bitness(), code, DecoderOptions::NONE);
-    let undefined = decoder.decode().rflags_undefined();
-    let pairs = [
-        (RflagsBits::OF, Flags::OF),
-        (RflagsBits::SF, Flags::SF),
-        (RflagsBits::ZF, Flags::ZF),
-        (RflagsBits::AF, Flags::AF),
-        (RflagsBits::CF, Flags::CF),
-        (RflagsBits::PF, Flags::PF),
-    ];
-    pairs
-        .iter()
-        .filter(|(theirs, _)| undefined & theirs != 0)
-        .fold(Flags::empty(), |all, (_, ours)| all | *ours)
+    let base = setup.state.segments.data[Seg::Ds as usize].base;
+    let undefined = undefined::of(&decoder.decode(), &setup.state, base);
+    Flags::from_bits_truncate(undefined.flags)
 }
 
 fn memory_changes(setup: &Setup, outcome: &Outcome) -> Vec<Change> {
