@@ -287,6 +287,7 @@ mod tests {
     #[case("64 |  | nop | =>", ParseError::Bytes(String::new()))]
     #[case("64 | 90 | nop | eax=1 =>", ParseError::Word("eax=1".into()))]
     #[case("64 | 90 | nop | rax =>", ParseError::Word("rax".into()))]
+    #[case("64 | 90 | nop | msr:10=1 =>", ParseError::Word("msr:10=1".into()))]
     #[case("64 | 90 | nop | [x]=00 =>", ParseError::Word("[x]=00".into()))]
     #[case("64 | 90 | nop | rax=1 rax=2 =>", ParseError::Twice("rax=2".into()))]
     #[case("64 | 90 | nop | => cf !cf", ParseError::Twice("!cf".into()))]

@@ -1,5 +1,6 @@
 //! Names of registers in the corpus.
 
+use super::state::has_msr;
 use std::fmt;
 
 /// A register that a case sets or expects.
@@ -71,7 +72,8 @@ impl Register {
             };
         }
         if let Some(number) = name.strip_prefix("msr:") {
-            return u32::from_str_radix(number, 16).ok().map(Register::Msr);
+            let number = u32::from_str_radix(number, 16).ok().filter(|number| has_msr(*number));
+            return number.map(Register::Msr);
         }
         match name {
             "rip" => return Some(Register::Rip),

@@ -2,7 +2,7 @@
 
 use super::{FlagState, Register, State};
 use emu_core::{
-    arch::{Cr0, Cr4, Flags, Xcr0},
+    arch::{Cr0, Cr4, Efer, Flags, Xcr0},
     state::{CpuState, Extended},
 };
 
@@ -68,6 +68,7 @@ pub fn set(state: &mut CpuState, register: Register, value: u128) {
             let bits = state.general.rflags.bits() & !(3 << 12) | (word as u32 & 3) << 12;
             state.general.rflags = Flags::from_bits_retain(bits);
         }
+        Register::Msr(EFER) => state.control.efer = Efer::from_bits_truncate(word),
         Register::Msr(number) => {
             if let Some(place) = msr(state, number) {
                 *place = word;
@@ -75,6 +76,14 @@ pub fn set(state: &mut CpuState, register: Register, value: u128) {
         }
         Register::Control(_) => {}
     }
+}
+
+/// IA32_EFER.
+const EFER: u32 = 0xC000_0080;
+
+/// Whether cases can set the MSR.
+pub fn has_msr(number: u32) -> bool {
+    number == EFER || msr(&mut CpuState::reset(0), number).is_some()
 }
 
 /// The MSRs that cases set and that are plain storage.
@@ -89,6 +98,7 @@ fn msr(state: &mut CpuState, number: u32) -> Option<&mut u64> {
         0xC000_0083 => &mut msrs.cstar,
         0xC000_0084 => &mut msrs.fmask,
         0xC000_0102 => &mut msrs.kernel_gs_base,
+        0xC000_0103 => &mut msrs.tsc_aux,
         _ => return None,
     })
 }
@@ -133,6 +143,7 @@ pub fn values(state: &CpuState) -> Vec<(Register, u128)> {
         (Register::Fsw, x87.status().into()),
         (Register::Ftw, tags),
         (Register::Iopl, u128::from(general.rflags.bits() >> 12 & 3)),
+        (Register::Msr(EFER), u128::from(control.efer.bits())),
         (Register::Msr(0xC000_0081), msrs.star.into()),
         (Register::Msr(0xC000_0082), msrs.lstar.into()),
         (Register::Msr(0xC000_0084), msrs.fmask.into()),
