@@ -1,6 +1,8 @@
 //! What a sandbox costs: programs of the interpreter's benchmark on the bare engine, in a sandbox without hooks,
 //! and with each kind of hook; and the fixed costs of a run. Elements are instructions of the guest (or calls).
 //!
+//! First comes the overhead without hooks by runs in turn, which holds on a busy machine as well.
+//!
 //! `cargo bench -p emu-harness --bench sandbox` measures everything, `-- float` what has that in its name.
 
 #[path = "../../emu-core/benches/kernels/mod.rs"]
@@ -10,7 +12,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use emu_harness::sandbox::{Exit, Mode, Prot, Sandbox, Until, Watch};
 use iced_x86::code_asm::CodeAssembler;
 use kernels::{CODE, DATA, KERNELS, Kernel, Machine, STACK};
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 /// Kernels that run in a page or two.
 const MEASURED: [&str; 6] = ["branches", "indirect-calls", "recursion", "tlb-hit-base", "float", "vector"];
@@ -67,6 +72,32 @@ fn against_the_engine(criterion: &mut Criterion) {
     }
 }
 
+/// What a sandbox without hooks costs: runs in turn, of which the fastest tenths are compared. What else the machine
+/// does meets both alike, and the slow ones are its.
+#[expect(clippy::disallowed_methods, reason = "the host's time is what is measured")]
+fn overhead(_: &mut Criterion) {
+    const PAIRS: usize = 1000;
+    for kernel in KERNELS.iter().filter(|kernel| MEASURED.contains(&kernel.name)) {
+        let mut machine = Machine::new(kernel);
+        let (mut sandbox, until) = sandbox_of(kernel);
+        let (mut engine, mut sandboxed) = (Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            let start = Instant::now();
+            machine.run();
+            let between = Instant::now();
+            run(&mut sandbox, until);
+            engine.push(between - start);
+            sandboxed.push(between.elapsed());
+        }
+        let fast = |times: &mut Vec<Duration>| {
+            times.sort_unstable();
+            times[PAIRS / 10].as_secs_f64()
+        };
+        let overhead = fast(&mut sandboxed) / fast(&mut engine) - 1.0;
+        println!("{:<23} overhead: {:+.2} %", kernel.name, 100.0 * overhead);
+    }
+}
+
 fn fixed_costs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fixed");
     group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
@@ -88,5 +119,5 @@ fn fixed_costs(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, against_the_engine, fixed_costs);
+criterion_group!(benches, overhead, against_the_engine, fixed_costs);
 criterion_main!(benches);
