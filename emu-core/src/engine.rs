@@ -56,6 +56,8 @@ pub mod request {
     pub const STOP: u32 = 1 << 5;
     /// Code or mappings changed: look into the mailbox of the memory map.
     pub const MEMORY: u32 = 1 << 6;
+    /// Translated code is ready.
+    pub const TRANSLATED: u32 = 1 << 7;
 }
 
 /// The wires into one vCPU. Any thread may raise a request; the vCPU sees it at the next instruction boundary

@@ -15,5 +15,6 @@ pub mod lane;
 pub mod memory;
 pub mod microcode;
 pub mod mmu;
+pub mod region;
 pub mod semantics;
 pub mod state;

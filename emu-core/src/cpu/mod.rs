@@ -17,12 +17,12 @@ use crate::{
     cpu_model::CpuModel,
     decode::Insn,
     engine::{CpuIo, VcpuSignal},
-    interp::BlockCache,
+    interp::{BlockCache, Hot},
     memory::PhysicalMemory,
     mmu::Mmu,
     state::{Control, CpuState, Events, Msrs, Segments, Simd, X87},
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU32};
 
 /// One software CPU.
 #[repr(C)]
@@ -35,6 +35,8 @@ pub struct Cpu {
     pub linear_mask: u64,
     /// Instructions left until the run loop looks around; counts down at the end of every block.
     pub budget: i64,
+    /// The word of `signal` that the run loop polls. Here for translated code.
+    pub attention: *const AtomicU32,
     /// Translation of linear addresses.
     pub mmu: Mmu,
     /// RFLAGS without the arithmetic flags.
@@ -63,6 +65,8 @@ pub struct Cpu {
     pub leave_block: bool,
     /// Decoded blocks.
     pub blocks: BlockCache,
+    /// What is hot, and translated.
+    pub hot: Hot,
     /// Number of this vCPU: its APIC ID.
     pub id: usize,
     /// What CPUID says.
@@ -129,6 +133,7 @@ impl Cpu {
             flags: LazyFlags::default(),
             linear_mask: 0,
             budget: 0,
+            attention: signal.attention(),
             mmu,
             eflags: Flags::FIXED,
             rip: 0,
@@ -143,6 +148,7 @@ impl Cpu {
             raised: None,
             leave_block: false,
             blocks: BlockCache::new(model.cpus() as usize),
+            hot: Hot::default(),
             id,
             model,
             signal,

@@ -6,10 +6,14 @@
 //! other blocks stay good; otherwise the old place forwards to the new one. Memory is only given back all at
 //! once, when the arena is full.
 
-use super::handlers;
+use super::{
+    handlers,
+    hot::{self, Hot},
+};
 use crate::{
     cpu::Mode,
     decode::{Checks, Insn},
+    region::BlockKey,
     semantics::Table,
 };
 use rustc_hash::FxHashMap;
@@ -30,7 +34,8 @@ const JUMP_ENTRIES: usize = 4096;
 /// What follows the last instruction of a block, in the space of an [`Insn`].
 #[repr(C)]
 pub struct Tail {
-    /// First instruction of the block after (0) an untaken, (1) a taken branch; null until it is known.
+    /// First instruction of the block after (0) an untaken, (1) a taken branch; null until it is known. After an
+    /// indirect branch: of the blocks that it led to last, the later one second.
     pub link: [*const Insn; 2],
     /// Instructions in the block.
     pub count: i64,
@@ -54,9 +59,6 @@ pub struct Crossing {
 
 const _: () = assert!(size_of::<Tail>() <= size_of::<Insn>() && size_of::<Crossing>() <= size_of::<Insn>());
 
-/// Identity of a block.
-pub type BlockKey = (u64, u32);
-
 /// A block in the arena.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockRef {
@@ -64,6 +66,10 @@ pub struct BlockRef {
     pub entry: *mut Insn,
     /// Instructions it has room for, tail excluded.
     pub room: u32,
+    /// Instructions it has, tail excluded.
+    pub len: u32,
+    /// How often it has been decoded anew.
+    pub rewrites: u8,
     /// Must be decoded again.
     pub stale: bool,
     /// The block is one instruction that continues in this guest-physical page.
@@ -141,6 +147,11 @@ impl BlockCache {
         }
     }
 
+    /// How often the block `key` has been decoded.
+    pub fn rewrites(&self, key: BlockKey) -> u8 {
+        self.map.get(&key).map_or(0, |block| block.rewrites.saturating_add(1))
+    }
+
     /// The block `key`, if it is decoded and not stale.
     #[inline]
     pub fn find(&self, key: BlockKey) -> Option<BlockRef> {
@@ -151,6 +162,12 @@ impl BlockCache {
     #[inline(always)]
     pub fn jump(&self, rip: u64) -> &JumpEntry {
         &self.jumps[((rip ^ rip >> 12) as usize) & (JUMP_ENTRIES - 1)]
+    }
+
+    /// The RIP base under which `entry` was entered last, if the cache for indirect jumps has it for `generation`.
+    pub fn rip_base_of(&self, entry: *const Insn, generation: u32) -> Option<u64> {
+        let known = |jump: &&JumpEntry| jump.entry == entry && jump.generation == generation;
+        self.jumps.iter().find(known).map(|jump| jump.rip_base)
     }
 
     /// Enters a target into it.
@@ -190,7 +207,8 @@ impl BlockCache {
                 (*old.entry).imm = entry as u64;
             }
         }
-        let block = BlockRef { entry, room, stale: false, second_page };
+        let rewrites = old.map_or(0, |old| old.rewrites.saturating_add(1));
+        let block = BlockRef { entry, room, len: insns.len() as u32, rewrites, stale: false, second_page };
         self.map.insert(key, block);
         for &(page, granules) in pages {
             self.pages.entry(page).or_default().push(PageEntry { key, granules });
@@ -247,10 +265,11 @@ impl BlockCache {
     }
 
     /// Makes the blocks stale that touch `granules` of `page`. Returns whether there were any.
-    pub fn invalidate(&mut self, page: u64, granules: u32) -> bool {
+    pub fn invalidate(&mut self, page: u64, granules: u32, hot: &mut Hot) -> bool {
         let Some(entries) = self.pages.get_mut(&page) else { return false };
         let before = entries.len();
         let map = &mut self.map;
+        let mut regions = Vec::new();
         entries.retain(|entry| {
             if entry.granules & granules == 0 {
                 return true;
@@ -260,10 +279,21 @@ impl BlockCache {
                 // SAFETY: the block is in the arena. Its first instruction may be running: replacing the
                 // handler does not disturb it.
                 unsafe { (*block.entry).handler = handlers::stale };
+                regions.extend(hot.forget(entry.key));
             }
             false
         });
-        before != entries.len()
+        let changed = before != entries.len();
+        for first in regions {
+            let Some(block) = self.map.get(&first).filter(|block| !block.stale) else { continue };
+            // SAFETY: the block is in the arena. A region that runs has read its entry already.
+            unsafe {
+                if hot::is_entry(&*block.entry) {
+                    *block.entry = hot.entry(first, block.rewrites);
+                }
+            }
+        }
+        changed
     }
 
     /// Throws everything away. Not while a block is running.

@@ -2,7 +2,7 @@
 
 use super::{
     blocks::{BlockRef, JumpEntry, TABLE, key},
-    handlers,
+    handlers, hot,
     liveness::{FlagUse, silence},
     specialise, vector,
 };
@@ -66,7 +66,7 @@ impl Cpu {
         // instruction that it is for.
         let len = unsafe {
             let first = &*block.entry;
-            if first.len == 0 && variant.is_observed() { (*block.entry.add(1)).len } else { first.len }
+            if first.len == 0 { (*block.entry.add(1)).len } else { first.len }
         };
         self.check_limit(len.into())?;
         if block.second_page.is_none() {
@@ -117,6 +117,7 @@ impl Cpu {
     fn build(&mut self, linear: u64, physical: u64, mode: Mode) -> Result<BlockRef, Exception> {
         if self.blocks.is_full() {
             self.blocks.flush();
+            self.hot.forget_all();
             self.mmu.flush_all();
         }
         let offset = (physical & 0xFFF) as usize;
@@ -124,7 +125,7 @@ impl Cpu {
         loop {
             let mut code = [0; WINDOW];
             self.read_code(page, offset, &mut code);
-            let end = self.decode_page(&code, linear, mode)?;
+            let end = self.decode_page(&code, linear, physical, mode)?;
             let next = match end {
                 End::Before(next) => next,
                 End::Last => {
@@ -177,10 +178,17 @@ impl Cpu {
     }
 
     /// Decodes from `offset` to the end of the block into `scratch`.
-    fn decode_page(&mut self, code: &[u8; WINDOW], linear: u64, mode: Mode) -> Result<End, Exception> {
+    fn decode_page(
+        &mut self,
+        code: &[u8; WINDOW],
+        linear: u64,
+        physical: u64,
+        mode: Mode,
+    ) -> Result<End, Exception> {
         let offset = (linear & 0xFFF) as usize;
         let page = linear & !0xFFF;
         self.begin(linear, mode);
+        self.begin_counting(physical, mode);
         if self.model.generation().is_16_bit() {
             return Ok(self.decode_early(&code[..(4096 - offset).min(WINDOW)], linear, mode));
         }
@@ -299,6 +307,16 @@ impl Cpu {
         }
     }
 
+    /// Puts an entry that counts before the block that is to be decoded at `physical`.
+    fn begin_counting(&mut self, physical: u64, mode: Mode) {
+        if self.hot.is_on() && hot::counts(mode) {
+            let key = key(physical, mode);
+            let entry = self.hot.entry(key, self.blocks.rewrites(key));
+            self.blocks.scratch.push(entry);
+            self.blocks.flag_uses.push(FlagUse::OPAQUE);
+        }
+    }
+
     /// How many entries a block that has been begun may have.
     fn longest(&self, mode: Mode) -> usize {
         let instructions = if mode.is_stepping() || mode.is_limited() { 1 } else { MAX_INSNS };
@@ -355,7 +373,7 @@ impl Cpu {
     /// Throws away what was decoded from `granules` of `page`, which is about to change.
     #[cold]
     pub fn invalidate_code(&mut self, page: u64, granules: u32) {
-        if self.blocks.invalidate(page, granules) {
+        if self.blocks.invalidate(page, granules, &mut self.hot) {
             self.leave_block = true;
         }
     }

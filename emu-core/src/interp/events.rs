@@ -19,6 +19,10 @@ impl Cpu {
         if requests & request::MEMORY != 0 {
             self.serve_memory_events();
         }
+        if requests & request::TRANSLATED != 0 {
+            self.signal.clear(request::TRANSLATED);
+            self.attach_ready();
+        }
         if requests & request::STOP != 0 {
             self.signal.clear(request::STOP);
             return Some(Stop::Requested);
@@ -79,7 +83,7 @@ impl Cpu {
                     }
                 }
                 MemoryEvent::CodeWritten(page, granules) => {
-                    self.blocks.invalidate(page, granules);
+                    self.blocks.invalidate(page, granules, &mut self.hot);
                 }
                 MemoryEvent::FlushTlb => self.mmu.flush_all(),
             }

@@ -13,7 +13,7 @@ use crate::{
     arch::{Exception, Flags, Width},
     cpu::{Cpu, slot},
     decode::Insn,
-    semantics::{Run, Semantics},
+    semantics::{Attr, Run, Semantics},
     state::Activity,
 };
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -173,6 +173,21 @@ fn run_exact(cpu: &mut Cpu, i: &Insn) -> Result<(bool, u64), Exception> {
     }
 }
 
+/// Executes `i`, which is no branch, for translated code; returns what the run loop has to be told, if it must be
+/// returned to.
+pub fn exact_alone(cpu: &mut Cpu, i: &Insn) -> Option<u32> {
+    let waits = TABLE.row(i.row).attr.intersects(Attr::X87_WAITS | Attr::MMX);
+    let pending = if waits { crate::microcode::x87::check_pending(cpu) } else { Ok(()) };
+    match pending.and_then(|()| run_exact(cpu, i)) {
+        Err(exception) => Some(raise(cpu, i, exception)),
+        Ok(_) if cpu.leave_block => {
+            let next = cpu.rip_after(i);
+            Some(leave_after(cpu, i, next))
+        }
+        Ok(_) => None,
+    }
+}
+
 /// Leaves the block after `i`, which is completed; `next` is the RIP behind it.
 #[cold]
 fn leave_after(cpu: &mut Cpu, i: &Insn, next: u64) -> u32 {
@@ -282,7 +297,7 @@ pub unsafe fn branch_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
 /// # Safety
 /// `i` is the last instruction of its block: the tail follows.
 #[inline(always)]
-unsafe fn follow(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
+pub unsafe fn follow(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
     // SAFETY: the caller's promise.
     let tail = unsafe { &*i.add(1).cast::<Tail>() };
     cpu.budget -= tail.count;
@@ -431,15 +446,19 @@ pub unsafe fn indirect_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
 /// # Safety
 /// As [`follow`].
 #[inline(always)]
-unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
-    // SAFETY: the caller's promise.
-    cpu.budget -= unsafe { (*i.add(1).cast::<Tail>()).count };
+pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
+    // SAFETY: the caller's promise; nothing else refers to the tail now.
+    let tail = unsafe { &mut *i.add(1).cast_mut().cast::<Tail>() };
+    cpu.budget -= tail.count;
     let JumpEntry { rip, rip_base, entry, mode, generation } = *cpu.blocks.jump(target);
     let attention = cpu.signal.attention().load(Ordering::Relaxed);
     let known = rip == target && mode == cpu.mode.bits() && generation == cpu.mmu.generation();
     if !known || cpu.budget < 0 || attention != 0 {
         cpu.rip = target;
         return LOOK_UP;
+    }
+    if tail.link[1] != entry {
+        tail.link = [tail.link[1], entry];
     }
     cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
     // SAFETY: entries of the current generation lead to blocks of this arena.

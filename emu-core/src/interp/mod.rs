@@ -10,13 +10,16 @@ mod build;
 mod emit;
 mod events;
 mod handlers;
+mod hot;
 mod liveness;
 mod observed;
 mod run;
+mod source;
 mod specialise;
 mod vector;
 
 pub use blocks::BlockCache;
 pub use emit::{Exact, Fast, Interp};
+pub use hot::{Hot, exact_within_region};
 pub use observed::Pause;
 pub use run::Stop;

@@ -108,8 +108,9 @@ impl Cpu {
         code == handlers::PAUSED
     }
 
-    fn enter(&mut self, found: &super::build::Found, budget: i64) -> u32 {
+    pub(super) fn enter(&mut self, found: &super::build::Found, budget: i64) -> u32 {
         self.regs[usize::from(slot::RIP_BASE)] = found.rip_base;
+        self.hot.bury();
         self.leave_block = false;
         self.budget = budget;
         let code = handlers::enter(self, found.entry);

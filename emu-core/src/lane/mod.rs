@@ -18,6 +18,7 @@ mod galois;
 mod host;
 mod operation;
 mod permute;
+mod primitive;
 mod sha;
 mod shift;
 mod shuffle;
@@ -33,6 +34,7 @@ pub use operation::{
     FpOp, FpOp3, FpOperation, FpOperation3, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3,
 };
 pub use permute::*;
+pub use primitive::{Element, Floats, FpPrimitive, LanePrimitive};
 pub use sha::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
 pub use shift::*;
 pub use shuffle::*;

@@ -11,7 +11,7 @@ mod walk;
 mod wrap;
 
 pub use access::Privilege;
-pub use tlb::{TLB_ENTRIES, TlbEntry};
+pub use tlb::{FOLD as TLB_FOLD, TLB_ENTRIES, TlbEntry};
 pub use walk::{Access, Translation};
 
 use crate::{
@@ -110,6 +110,9 @@ pub struct Mmu {
 unsafe impl Send for Mmu {}
 
 impl Mmu {
+    /// Offset of the pointer to the first entry of the table for ordinary data accesses: for translated code.
+    pub const CURRENT: usize = std::mem::offset_of!(Mmu, current);
+
     /// An MMU with paging off, for a CPU with `physical_bits` physical address bits.
     pub fn new(memory: Arc<PhysicalMemory>, physical_bits: u32) -> Self {
         let mut tables = [Tlb::new(), Tlb::new(), Tlb::new()];

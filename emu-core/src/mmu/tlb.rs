@@ -28,11 +28,14 @@ const LARGE: u64 = 2;
 /// Piece of a page of 1 GiB.
 const HUGE: u64 = 4;
 
+/// Distance of the bits that are mixed into an index, from bit 0.
+pub const FOLD: u32 = 23;
+
 /// Index of the entry for `linear`. Two buffers at a distance of the table's reach would collide at every
 /// page, so higher bits are mixed in.
 #[inline(always)]
 pub fn index(linear: u64) -> usize {
-    ((linear >> 12) ^ (linear >> 23)) as usize & (TLB_ENTRIES - 1)
+    ((linear >> 12) ^ (linear >> FOLD)) as usize & (TLB_ENTRIES - 1)
 }
 
 /// Index into the fetch table.

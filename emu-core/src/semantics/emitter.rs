@@ -26,6 +26,15 @@ pub type Helper = fn(&mut Cpu, &Insn) -> Result<(), Exception>;
 /// A pure function of up to three values; for what has no primitive and is not worth one.
 pub type Pure = fn(u64, u64, u64) -> u64;
 
+/// What the flags that have just been set are those of, for emitters that make use of it.
+#[derive(Debug, Clone, Copy)]
+pub enum FlagSource<V> {
+    /// All: a - b, of that width.
+    Difference(Width, V, V),
+    /// ZF and SF: this result, of that width.
+    Result(Width, V),
+}
+
 /// Types of one emitter.
 pub trait Types {
     /// An integer value, 64 bits, zero-extended.
@@ -130,6 +139,14 @@ pub trait Registers: Types {
     fn flags_aux(&mut self) -> Self::Value;
     /// Sets both words.
     fn set_flags(&mut self, result: Self::Value, aux: Self::Value);
+    /// Tells where the flags come from that were just set: conditions on them can then be found without them.
+    #[inline(always)]
+    fn note_flags(&mut self, _: FlagSource<Self::Value>) {}
+    /// What was told by [`note_flags`](Self::note_flags), if it still holds.
+    #[inline(always)]
+    fn flag_source(&self) -> Option<FlagSource<Self::Value>> {
+        None
+    }
     /// System flags (RFLAGS without the arithmetic ones, in place).
     fn system_flags(&mut self) -> Self::Value;
     /// Sets DF (true) or clears it.

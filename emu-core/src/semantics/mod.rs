@@ -7,7 +7,9 @@ mod operand;
 mod table;
 pub mod vector;
 
-pub use emitter::{Arithmetic, Emitter, Flow, Helper, Memory, Pure, Registers, Step, Types, Vectors};
+pub use emitter::{
+    Arithmetic, Emitter, FlagSource, Flow, Helper, Memory, Pure, Registers, Step, Types, Vectors,
+};
 pub use operand::{AnyForm, Fixed, Form, Semantics, fixed};
 pub use table::{Attr, Key, NO_ROW, Row, Run, Table, form, microcode, microcode_form, row};
 

@@ -44,6 +44,11 @@ bitflags! {
         const MICROCODE = 1 << 11;
         /// AVX: #UD unless CR4.OSXSAVE and XCR0\[2:1\] = 11b, and in real and virtual-8086 mode; #NM if CR0.TS.
         const AVX = 1 << 12;
+        /// Pushes the address of the next instruction and goes elsewhere, from where a [`RETURN`](Self::RETURN)
+        /// leads back.
+        const CALL = 1 << 13;
+        /// Goes to an address that it pops.
+        const RETURN = 1 << 14;
     }
 }
 

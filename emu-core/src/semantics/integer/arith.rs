@@ -9,7 +9,7 @@ use crate::{
     cpu::{AUX_AF, AUX_CARRIES},
     decode::Insn,
     semantics::{
-        AnyForm, Emitter, Form, Row, Semantics, Step,
+        AnyForm, Emitter, FlagSource, Form, Row, Semantics, Step,
         operand::{read, update},
         row,
     },
@@ -61,6 +61,7 @@ fn set_flags_carries<E: Emitter>(e: &mut E, w: Width, carries: E::Value, r: E::V
     let aux = e.or(high, low);
     let result = e.sign_extend(w, Width::W64, r);
     e.set_flags(result, aux);
+    e.note_flags(FlagSource::Result(w, r));
 }
 
 /// Flags of a logical operation.
@@ -69,6 +70,7 @@ pub fn set_flags_logical<E: Emitter>(e: &mut E, w: Width, r: E::Value) {
     let result = e.sign_extend(w, Width::W64, r);
     let zero = e.constant(0);
     e.set_flags(result, zero);
+    e.note_flags(FlagSource::Difference(w, r, zero));
 }
 
 /// CF as 0 or 1.
@@ -128,6 +130,7 @@ impl Operation for Sub {
     #[inline(always)]
     fn set_flags<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, r: E::Value) {
         set_flags_sub(e, w, a, b, r);
+        e.note_flags(FlagSource::Difference(w, a, b));
     }
 }
 impl Operation for Sbb {
@@ -151,6 +154,7 @@ impl Operation for Cmp {
     #[inline(always)]
     fn set_flags<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, r: E::Value) {
         set_flags_sub(e, w, a, b, r);
+        e.note_flags(FlagSource::Difference(w, a, b));
     }
 }
 impl Operation for And {
@@ -245,6 +249,7 @@ impl<const DOWN: bool, F: Form> Semantics for Step1<DOWN, F> {
             sum = e.or(sum, part);
         }
         e.set_flags(result, sum);
+        e.note_flags(FlagSource::Result(w, r));
         Ok(())
     }
 }
@@ -259,6 +264,7 @@ impl<F: Form> Semantics for Neg<F> {
         let (a, r) = update::<E, F>(e, i, 0, |e, a| e.neg(w, a))?;
         let zero = e.constant(0);
         set_flags_sub(e, w, zero, a, r);
+        e.note_flags(FlagSource::Difference(w, zero, a));
         Ok(())
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::{
     arch::{Flags, Width},
-    semantics::Emitter,
+    semantics::{Emitter, FlagSource},
 };
 
 /// Condition code `cc` (0..16 as encoded: O NO B AE E NE BE A S NS P NP L GE LE G).
 #[inline(always)]
 pub fn condition<E: Emitter>(e: &mut E, cc: u8) -> E::Cond {
     let c = match cc >> 1 {
+        pair if let Some(c) = from_source(e, pair) => c,
         0 => overflow(e),
         1 => {
             let aux = e.flags_aux();
@@ -30,6 +31,30 @@ pub fn condition<E: Emitter>(e: &mut E, cc: u8) -> E::Cond {
         }
     };
     if cc & 1 != 0 { e.negate(c) } else { c }
+}
+
+/// The even condition of pair `pair` from what set the flags, if that is known and tells it.
+#[inline(always)]
+fn from_source<E: Emitter>(e: &mut E, pair: u8) -> Option<E::Cond> {
+    match (pair, e.flag_source()?) {
+        (1, FlagSource::Difference(_, a, b)) => Some(e.below(a, b)),
+        (2, FlagSource::Difference(_, a, b)) => Some(e.equal(a, b)),
+        (3, FlagSource::Difference(_, a, b)) => {
+            let above = e.below(b, a);
+            Some(e.negate(above))
+        }
+        (6, FlagSource::Difference(w, a, b)) => Some(e.less(w, a, b)),
+        (7, FlagSource::Difference(w, a, b)) => {
+            let greater = e.less(w, b, a);
+            Some(e.negate(greater))
+        }
+        (2, FlagSource::Result(_, r)) => Some(e.is_zero(r)),
+        (4, FlagSource::Result(w, r)) => {
+            let zero = e.constant(0);
+            Some(e.less(w, r, zero))
+        }
+        _ => None,
+    }
 }
 
 #[inline(always)]

@@ -1,0 +1,388 @@
+//! What is hot: counting how often blocks are entered, asking for their translation, running what comes back.
+//!
+//! While a CPU has a [`Translator`], every block begins with an entry of no length that stands for no
+//! instruction of the guest:
+//!
+//! | its handler | does |
+//! |---|---|
+//! | [`count`] | counts down; at zero looks for a translation, or asks for one |
+//! | [`region`] | runs the translated region that begins here |
+//!
+//! A region is made of blocks that this CPU has decoded and linked, that is, executed: see `source`. When
+//! any of them becomes stale, the region is forgotten ([`BlockCache::invalidate`](super::BlockCache)). Its
+//! [`Instance`] lives until the run loop comes by, because it may be running.
+
+use super::{
+    blocks::BlockRef,
+    handlers::{self, LOOK_UP, follow, go, jump_to},
+};
+use crate::{
+    arch::{Exception, Seg},
+    cpu::{Cpu, Mode, slot},
+    decode::Insn,
+    lane::fp::mxcsr::{CONTROL, DEFAULT},
+    region::{
+        BlockKey, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator, digest, exit,
+        layout::GO_ON,
+    },
+};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Entries of a block before a translation of another CPU, or from before, is looked for.
+const FIRST_LOOK: u64 = 16;
+/// Entries after asking before it is asked again.
+const PATIENCE: u64 = 1 << 20;
+/// Times that a block may be decoded anew before it is left to the interpreter for good.
+const REWRITES: u8 = 16;
+
+/// A region as this CPU runs it.
+pub struct Instance {
+    region: Arc<Region>,
+    /// This CPU's instruction for every point.
+    points: Vec<*const Insn>,
+    /// Instructions until it is worth a better one.
+    left: i64,
+    /// If it has several pages: the generation of translations, and the RIP base, for which they are known to be where
+    /// they should.
+    placed: (u32, u64),
+}
+
+/// What this CPU knows of hot code.
+#[derive(Default)]
+pub struct Hot {
+    translator: Option<Arc<dyn Translator>>,
+    thresholds: Option<Thresholds>,
+    epoch: u64,
+    /// By the block that a region begins with.
+    instances: FxHashMap<BlockKey, Box<Instance>>,
+    /// For each block of a region, the first blocks of the regions that it is in.
+    members: FxHashMap<BlockKey, Vec<BlockKey>>,
+    /// Forgotten, but perhaps still running: they must not move.
+    #[expect(clippy::vec_box, reason = "who runs one has its address")]
+    retired: Vec<Box<Instance>>,
+}
+
+// SAFETY: the pointers are into the arena of the CPU that owns this.
+unsafe impl Send for Hot {}
+
+impl Hot {
+    /// Whether blocks are counted.
+    pub fn is_on(&self) -> bool {
+        self.translator.is_some()
+    }
+
+    /// Tier of the region that begins with block `key`.
+    pub(super) fn tier(&self, key: BlockKey) -> Option<Tier> {
+        self.instances.get(&key).map(|instance| instance.region.tier)
+    }
+
+    /// Forgets the regions that block `key` is in. Returns their first blocks.
+    pub fn forget(&mut self, key: BlockKey) -> Vec<BlockKey> {
+        let firsts = self.members.remove(&key).unwrap_or_default();
+        for first in &firsts {
+            self.retired.extend(self.instances.remove(first));
+        }
+        firsts
+    }
+
+    /// Forgets all regions.
+    pub fn forget_all(&mut self) {
+        self.retired.extend(self.instances.drain().map(|(_, instance)| instance));
+        self.members.clear();
+    }
+
+    /// Lets go of what was forgotten. Not while a region is running.
+    pub fn bury(&mut self) {
+        self.retired.clear();
+    }
+
+    /// The entry that a block begins with: one that counts. `rewrites` times it has been decoded before.
+    pub fn entry(&self, key: BlockKey, rewrites: u8) -> Insn {
+        let warm = self.thresholds.map_or(u64::MAX, |thresholds| thresholds.warm.into());
+        let left = if rewrites < REWRITES { FIRST_LOOK.min(warm) } else { u64::MAX };
+        Insn { off: (key.0 & 0xFFF) as u16, imm: left, disp: key.0, ..Insn::blank(count) }
+    }
+}
+
+/// Whether this is an entry of no instruction, before a block's first.
+pub fn is_entry(i: &Insn) -> bool {
+    let handler = i.handler as usize;
+    handler == count as *const () as usize || handler == region as *const () as usize
+}
+
+/// Counts an entry into the block.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn count(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the entry is this CPU's, and nothing else refers to it now.
+    let left = unsafe {
+        let entry = &mut *i.cast_mut();
+        entry.imm = entry.imm.wrapping_sub(1);
+        entry.imm
+    };
+    if left == 0 {
+        cpu.warm_up(i);
+    }
+    // SAFETY: instructions of a block follow each other.
+    unsafe { go(cpu, i.add(1)) }
+}
+
+/// Runs the region that begins here.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: `imm` points to an instance, which lives at least until the run loop comes by, and which nothing else
+    // refers to now.
+    let instance = unsafe { &mut *((*i).imm as *mut Instance) };
+    if !cpu.can_run(instance) {
+        // SAFETY: instructions of a block follow each other.
+        return unsafe { go(cpu, i.add(1)) };
+    }
+    let (budget, base) = (cpu.budget, cpu.regs[usize::from(slot::RIP_BASE)]);
+    // SAFETY: host code made for this CPU's layout, and the points that it knows by number.
+    let left = unsafe { (instance.region.entry)(cpu, instance.points.as_ptr()) };
+    let (kind, number) = exit::unpack(left);
+    instance.left -= budget - cpu.budget;
+    if instance.left < 0 {
+        cpu.heat_up(i, base);
+    }
+    if kind == exit::CODE {
+        return number as u32;
+    }
+    let i = instance.points[number];
+    // SAFETY: points are instructions of blocks in the arena; those of branches are the last of theirs.
+    unsafe {
+        match kind {
+            exit::AT => go(cpu, i),
+            exit::UNTAKEN => follow(cpu, i, false),
+            exit::TAKEN => follow(cpu, i, true),
+            exit::INDIRECT => {
+                let target = cpu.rip;
+                jump_to(cpu, i, target)
+            }
+            _ => {
+                cpu.rip = cpu.rip_of(&*i);
+                LOOK_UP
+            }
+        }
+    }
+}
+
+/// An instruction that a region leaves to the interpreter, without leaving itself: see
+/// [`layout::exact`](crate::region::layout::exact).
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn exact_within_region(cpu: &mut Cpu, i: *const Insn) -> u64 {
+    // SAFETY: the caller's promise.
+    match handlers::exact_alone(cpu, unsafe { &*i }) {
+        None => GO_ON,
+        Some(code) => exit::pack(exit::CODE, code.into()),
+    }
+}
+
+impl Cpu {
+    /// Lets `translator` translate what is hot from now on.
+    pub fn set_translator(&mut self, translator: Arc<dyn Translator>) {
+        self.blocks.flush();
+        self.mmu.flush_all();
+        let thresholds = Some(translator.thresholds());
+        let epoch = translator.epoch();
+        self.hot = Hot { translator: Some(translator), thresholds, epoch, ..Hot::default() };
+    }
+
+    /// Forgets all decoded and translated code, and all translations of addresses. Not while code runs.
+    pub fn forget_code(&mut self) {
+        self.blocks.flush();
+        self.hot.forget_all();
+        self.hot.bury();
+        self.mmu.flush_all();
+    }
+
+    /// As [`execute_one`](Self::execute_one), by a region made of that instruction alone: for comparing engines with
+    /// each other. The region is made for tier `tier`; where `translate` makes none, or what it takes for granted is
+    /// not so, the interpreter executes the instruction.
+    pub fn execute_one_translated(
+        &mut self,
+        tier: Tier,
+        translate: impl FnOnce(&Source) -> Option<Region>,
+    ) -> Result<(), Exception> {
+        let found = self.look_up_in(self.mode.stepping())?;
+        let physical = self.mmu.translate_fetch(self.code_address())?;
+        let key = super::blocks::key(physical, self.mode.stepping());
+        let alone = found.second_page.is_none().then(|| self.blocks.find(key)).flatten();
+        let region = alone.filter(|_| counts(self.mode)).and_then(|block| {
+            // Beyond the limit of CS a branch of a wider operand size may lead.
+            let way = if self.mode.bitness() == 16 { Next::Unknown } else { Next::Outside };
+            let insns = insns_of(&block).to_vec();
+            let block = SourceBlock { key, insns, page_distance: 0, next: [way; 2], targets: Vec::new() };
+            let source = Source { mode: self.mode, tier, blocks: vec![block] };
+            translate(&source).map(Arc::new)
+        });
+        let Some(region) = region else { return self.execute_one() };
+        // SAFETY: points are instructions of this block.
+        let points = region.points.iter().map(|p| unsafe { found.entry.add(p.insn.into()) }).collect();
+        let mut instance = Instance { region, points, left: i64::MAX, placed: (0, 0) };
+        let entry = Insn { imm: &raw mut instance as u64, ..Insn::blank(self::region) };
+        // The handler goes on to the instruction behind its entry where the region cannot run.
+        if !self.can_run(&mut instance) {
+            return self.execute_one();
+        }
+        self.enter_mxcsr();
+        let code = self.enter(&super::build::Found { entry: &raw const entry, ..found }, 0);
+        let result = if code == handlers::RAISED { self.raised.take().map_or(Ok(()), Err) } else { Ok(()) };
+        self.sync_mxcsr();
+        result
+    }
+
+    /// The counter of entry `i` has come to zero.
+    #[cold]
+    fn warm_up(&mut self, i: *const Insn) {
+        let Some(translator) = self.hot.translator.clone() else { return };
+        // SAFETY: an entry of a block in the arena.
+        let (page, looked) = unsafe { ((*i).disp, (*i).imm2) };
+        let key = super::blocks::key(page, self.mode);
+        let known = translator.find(key).is_some_and(|region| self.attach(&region));
+        if known {
+            return;
+        }
+        let left = match looked {
+            0 => u64::from(translator.thresholds().warm),
+            _ => PATIENCE,
+        };
+        // SAFETY: as above; nothing else refers to it now.
+        unsafe {
+            let entry = &mut *i.cast_mut();
+            (entry.imm, entry.imm2) = (left.max(1), 1);
+        }
+        if looked != 0
+            && let Some(source) = self.source(key, self.regs[usize::from(slot::RIP_BASE)], Tier::Warm)
+        {
+            translator.request(self.id, &self.signal.clone(), source);
+            self.attach_ready();
+        }
+    }
+
+    /// Whether an instance can be run now: whether what it takes for granted is so.
+    #[inline(always)]
+    fn can_run(&mut self, instance: &mut Instance) -> bool {
+        if instance.region.default_mxcsr && self.simd.mxcsr & CONTROL != DEFAULT {
+            return false;
+        }
+        let here = (self.mmu.generation(), self.regs[usize::from(slot::RIP_BASE)]);
+        instance.region.pages.is_empty() || instance.placed == here || self.place(instance)
+    }
+
+    /// Looks whether the pages of a region are where they were when it was made.
+    #[cold]
+    fn place(&mut self, instance: &mut Instance) -> bool {
+        let base = self.regs[usize::from(slot::RIP_BASE)];
+        let code = self.regs[usize::from(slot::SEGMENT_BASE) + Seg::Cs as usize];
+        let placed = instance.region.pages.iter().all(|&(distance, page)| {
+            let linear = code.wrapping_add(base).wrapping_add(distance) & self.linear_mask;
+            (!self.mode.is_64bit() || self.is_canonical(linear))
+                && self.mmu.translate_fetch(linear).is_ok_and(|physical| physical == page)
+        });
+        // What is not there raises nothing here.
+        self.mmu.denied = None;
+        if placed {
+            instance.placed = (self.mmu.generation(), base);
+        }
+        placed
+    }
+
+    /// The region that begins at entry `i`, entered with RIP base `base`, has executed so much that a better one is asked for.
+    #[cold]
+    fn heat_up(&mut self, i: *const Insn, base: u64) {
+        let Some(translator) = self.hot.translator.clone() else { return };
+        // SAFETY: an entry of a block in the arena, and its instance, as in `region`.
+        let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
+        instance.left = i64::MAX;
+        if instance.region.tier == Tier::Hot {
+            return;
+        }
+        let key = super::blocks::key(page, self.mode);
+        if let Some(source) = self.source(key, base, Tier::Hot) {
+            translator.request(self.id, &self.signal.clone(), source);
+            self.attach_ready();
+        }
+    }
+
+    /// Begins to use what has been translated for this CPU.
+    pub(super) fn attach_ready(&mut self) {
+        let Some(translator) = self.hot.translator.clone() else { return };
+        let epoch = translator.epoch();
+        if epoch != self.hot.epoch {
+            self.hot.epoch = epoch;
+            self.let_go();
+        }
+        for region in translator.take_ready(self.id) {
+            self.attach(&region);
+        }
+    }
+
+    /// Stops using all regions.
+    fn let_go(&mut self) {
+        for first in self.hot.instances.keys() {
+            let Some(block) = self.blocks.find(*first) else { continue };
+            // SAFETY: the block is in the arena. A region that runs has read its entry already.
+            unsafe {
+                if is_entry(&*block.entry) {
+                    *block.entry = self.hot.entry(*first, block.rewrites);
+                }
+            }
+        }
+        self.hot.forget_all();
+    }
+
+    /// Begins to use `region`, if all its blocks are known here and have not changed since.
+    fn attach(&mut self, region: &Arc<Region>) -> bool {
+        let Some(&(first, _)) = region.blocks.first() else { return false };
+        let mut entries = Vec::with_capacity(region.blocks.len());
+        for &(key, digest_then) in &region.blocks {
+            let Some(block) = self.blocks.find(key) else { return false };
+            let insns = insns_of(&block);
+            if digest(insns) != digest_then {
+                return false;
+            }
+            entries.push(insns.as_ptr());
+        }
+        let left = self.hot.thresholds.map_or(i64::MAX, |thresholds| thresholds.hot.into());
+        // SAFETY: points are within the blocks they name: the digests agree.
+        let point = |p: &Point| unsafe { entries[usize::from(p.block)].add(p.insn.into()) };
+        let points = region.points.iter().map(point).collect();
+        let instance = Box::new(Instance { region: region.clone(), points, left, placed: (0, 0) });
+        let Some(block) = self.blocks.find(first) else { return false };
+        // SAFETY: the first entry of a block in the arena. If it is executed now, that is done with it.
+        unsafe {
+            if !is_entry(&*block.entry) {
+                return false;
+            }
+            (*block.entry).imm = &raw const *instance as u64;
+            (*block.entry).handler = self::region;
+        }
+        for &(key, _) in &region.blocks {
+            let firsts = self.hot.members.entry(key).or_default();
+            if !firsts.contains(&first) {
+                firsts.push(first);
+            }
+        }
+        self.hot.retired.extend(self.hot.instances.insert(first, instance));
+        true
+    }
+}
+
+/// The instructions of a block, without the entry before them.
+pub(super) fn insns_of(block: &BlockRef) -> &[Insn] {
+    // SAFETY: a block in the arena has that many entries.
+    let all = unsafe { std::slice::from_raw_parts(block.entry.cast_const(), block.len as usize) };
+    if all.first().is_some_and(is_entry) { &all[1..] } else { all }
+}
+
+/// Whether blocks decoded for `mode` are counted.
+pub fn counts(mode: Mode) -> bool {
+    !mode.is_stepping() && !mode.is_observed() && !mode.is_limited() && !mode.checks_alignment()
+}

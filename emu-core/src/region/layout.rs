@@ -1,0 +1,85 @@
+//! Where translated code finds things in [`Cpu`], and what it can call.
+//!
+//! Translated code gets a pointer to the CPU. It may read and write the registers, flags and `rip`, and decrease
+//! `budget`; it reads the TLB. It may call [`exact`] with everything it holds stored to the CPU, and must load
+//! it again afterwards.
+
+use crate::{
+    cpu::{Cpu, LazyFlags},
+    decode::Insn,
+    interp::exact_within_region,
+    mmu::{Mmu, TLB_ENTRIES, TlbEntry},
+    state::{Extended, Simd, X87},
+};
+use std::mem::{offset_of, size_of};
+
+/// The register file: slot `n` is 8 bytes at `REGS + 8 * n`.
+pub const REGS: usize = offset_of!(Cpu, regs);
+/// Result word of the lazy flags.
+pub const FLAGS_RESULT: usize = offset_of!(Cpu, flags) + offset_of!(LazyFlags, result);
+/// Auxiliary word of the lazy flags.
+pub const FLAGS_AUX: usize = offset_of!(Cpu, flags) + offset_of!(LazyFlags, aux);
+/// Instructions left until the run loop looks around (64 bits, signed).
+pub const BUDGET: usize = offset_of!(Cpu, budget);
+/// RIP.
+pub const RIP: usize = offset_of!(Cpu, rip);
+/// RFLAGS without the arithmetic flags (32 bits).
+pub const EFLAGS: usize = offset_of!(Cpu, eflags);
+/// Pointer to the word that is not zero when the run loop has something to do (32 bits).
+pub const ATTENTION: usize = offset_of!(Cpu, attention);
+/// Pointer to the first entry of the TLB for data accesses.
+pub const TLB: usize = offset_of!(Cpu, mmu) + Mmu::CURRENT;
+/// Vector register `n`, lane `l`: 16 bytes at `VECTOR + 32 * n + 16 * l`.
+pub const VECTOR: usize = offset_of!(Cpu, simd) + offset_of!(Simd, vector);
+/// Status word of the x87 (16 bits), without TOP.
+pub const X87_STATUS: usize = offset_of!(Cpu, x87) + offset_of!(X87, fsw);
+/// Bit of the status word: an unmasked exception is pending.
+pub const X87_STATUS_ES: u64 = 1 << 7;
+/// TOP of the x87 (8 bits).
+pub const X87_TOP: usize = offset_of!(Cpu, x87) + offset_of!(X87, top);
+/// The tags of the x87 (8 bits): all ones if no register is empty.
+pub const X87_VALID: usize = offset_of!(Cpu, x87) + offset_of!(X87, valid);
+
+/// Significand of physical x87 register `n`, which is MMX register `n`.
+pub const fn mmx(n: usize) -> usize {
+    offset_of!(Cpu, x87) + offset_of!(X87, r) + n * size_of::<Extended>() + offset_of!(Extended, significand)
+}
+/// Sign and exponent of physical x87 register `n` (16 bits).
+pub const fn mmx_exponent(n: usize) -> usize {
+    offset_of!(Cpu, x87)
+        + offset_of!(X87, r)
+        + n * size_of::<Extended>()
+        + offset_of!(Extended, sign_exponent)
+}
+
+/// One entry of the TLB: see [`TlbEntry`]. The access of `size` bytes at `linear` may be done directly, at host
+/// address `linear + addend`, exactly if `linear - tag <= 4096 - size`.
+pub mod tlb {
+    use super::{TlbEntry, offset_of};
+    /// Bytes per entry.
+    pub const ENTRY: usize = size_of::<TlbEntry>();
+    /// Tag for reads.
+    pub const READ: usize = offset_of!(TlbEntry, read);
+    /// Tag for writes.
+    pub const WRITE: usize = offset_of!(TlbEntry, write);
+    /// Host address minus linear address.
+    pub const ADDEND: usize = offset_of!(TlbEntry, addend);
+    /// Number of entries, a power of two.
+    pub const ENTRIES: usize = super::TLB_ENTRIES;
+    /// The index of a linear address is the low bits of `linear >> 12 ^ linear >> FOLD`.
+    pub const FOLD: u32 = crate::mmu::TLB_FOLD;
+}
+
+/// What [`exact`] returns if the region goes on with the next instruction; else it leaves by
+/// [`exit::CODE`](super::exit::CODE).
+pub const GO_ON: u64 = u32::MAX as u64;
+
+/// Executes one instruction of a region exactly. It is not a branch.
+///
+/// # Safety
+/// `cpu` and `i` are what the region's host code was given, all that it holds is stored to the CPU, and what it
+/// held is loaded anew afterwards.
+pub unsafe extern "C" fn exact(cpu: *mut Cpu, i: *const Insn) -> u64 {
+    // SAFETY: the caller's promise; host code holds no reference to the CPU.
+    unsafe { exact_within_region(&mut *cpu, i) }
+}

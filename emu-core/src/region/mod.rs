@@ -1,0 +1,211 @@
+//! Regions: the seam between the interpreter and a translator.
+//!
+//! A *region* is a piece of guest code that is hot: some blocks of one page which lead to each other. The
+//! interpreter counts how often blocks are entered (see `interp::hot`), hands a copy of the region to a
+//! [`Translator`], and later gets a [`Region`] back: host code with one entry, for the first block, and many
+//! exits. From then on whoever enters that block runs the region instead.
+//!
+//! Host code leaves by returning a number made by [`exit`]. Most exits name a *point*: an instruction of one of
+//! the blocks, at which the interpreter goes on. So translated code never needs to do what is rare. It stores the
+//! registers as they were before the instruction and leaves there; the interpreter does the rest exactly.
+//!
+//! What host code may rely on is told in [`layout`].
+
+pub mod layout;
+
+use crate::{
+    cpu::{Cpu, Mode},
+    decode::Insn,
+    engine::VcpuSignal,
+};
+use std::{any::Any, fmt, sync::Arc};
+
+/// Identity of a block: guest-physical address of its first byte, mode.
+pub type BlockKey = (u64, u32);
+
+/// The code of a region as the interpreter has decoded it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Mode of all blocks.
+    pub mode: Mode,
+    /// How much it is worth.
+    pub tier: Tier,
+    /// The blocks; the first is the one that is entered.
+    pub blocks: Vec<SourceBlock>,
+}
+
+/// How hot code is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Entered often enough to be translated cheaply.
+    Warm,
+    /// Worth a large region, well translated.
+    Hot,
+}
+
+/// One block.
+#[derive(Debug, Clone)]
+pub struct SourceBlock {
+    /// Its identity.
+    pub key: BlockKey,
+    /// Its instructions. The last one is a branch, an instruction that ends its block, or one of no length that
+    /// goes on to the next instruction.
+    pub insns: Vec<Insn>,
+    /// Distance of its page from the first block's, in linear addresses.
+    pub page_distance: u64,
+    /// Where it leads if its branch is (0) not taken, (1) taken.
+    pub next: [Next; 2],
+    /// Blocks to which its indirect branch has led, or is expected to.
+    pub targets: Vec<usize>,
+}
+
+impl SourceBlock {
+    /// Instructions of the guest in it.
+    pub fn count(&self) -> i64 {
+        self.insns.iter().filter(|i| i.len != 0).count() as i64
+    }
+}
+
+/// Where a direct branch leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It has not been executed that way: the target is not known to be good.
+    Unknown,
+    /// To code outside the region.
+    Outside,
+    /// To block `n` of the region.
+    Block(usize),
+}
+
+/// An instruction of a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Point {
+    /// Number of its block.
+    pub block: u16,
+    /// Its number in the block.
+    pub insn: u16,
+}
+
+/// Host code: the CPU, and this CPU's instruction for every point.
+pub type Entry = unsafe extern "C" fn(*mut Cpu, *const *const Insn) -> u64;
+
+/// A translated region; the same for all CPUs of a machine.
+pub struct Region {
+    /// The host code.
+    pub entry: Entry,
+    /// The blocks it was made from, with a digest of each.
+    pub blocks: Vec<(BlockKey, u64)>,
+    /// The points that its exits name.
+    pub points: Vec<Point>,
+    /// How well it is translated.
+    pub tier: Tier,
+    /// Where its other pages must be: distance from the first block's page, guest-physical address.
+    pub pages: Vec<(u64, u64)>,
+    /// Needs the guest's MXCSR to have the default control bits.
+    pub default_mxcsr: bool,
+    /// What keeps the host code in place.
+    pub code: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Region({:x?}, {} points)", self.blocks, self.points.len())
+    }
+}
+
+/// Makes host code. Shared by all CPUs of a machine.
+pub trait Translator: Send + Sync + fmt::Debug {
+    /// Asks for `source` to be translated on behalf of CPU `vcpu`. The region comes back by
+    /// [`take_ready`](Self::take_ready), at once or after `signal` has raised
+    /// [`request::TRANSLATED`](crate::engine::request::TRANSLATED), or never.
+    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source);
+    /// Regions that are ready for CPU `vcpu`.
+    fn take_ready(&self, vcpu: usize) -> Vec<Arc<Region>>;
+    /// A region that begins with block `key`, translated for whichever CPU.
+    fn find(&self, key: BlockKey) -> Option<Arc<Region>>;
+    /// When code is hot.
+    fn thresholds(&self) -> Thresholds;
+    /// Changes when the memory for host code is full: then every CPU must let go of all regions it has. They are
+    /// told by [`request::TRANSLATED`](crate::engine::request::TRANSLATED).
+    fn epoch(&self) -> u64;
+}
+
+/// When code is hot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Times that a block is entered before a region that begins with it is translated; at least 1.
+    pub warm: u32,
+    /// Instructions executed within a region before it is translated again, for [`Tier::Hot`].
+    pub hot: u32,
+}
+
+/// What host code returns: a kind, and the number of a point.
+pub mod exit {
+    /// Go on in the interpreter at the point.
+    pub const AT: u64 = 0;
+    /// The direct branch at the point was not taken.
+    pub const UNTAKEN: u64 = 1;
+    /// The direct branch at the point was taken.
+    pub const TAKEN: u64 = 2;
+    /// The indirect branch at the point was taken, to what is in `cpu.rip`.
+    pub const INDIRECT: u64 = 3;
+    /// Return to the run loop; go on at the point.
+    pub const LOOK_AROUND: u64 = 4;
+    /// Return to the run loop with the code in place of the point's number, from [`super::layout::exact`].
+    pub const CODE: u64 = 5;
+
+    /// An exit.
+    pub const fn pack(kind: u64, number: u64) -> u64 {
+        number << 3 | kind
+    }
+    /// Its kind and number.
+    pub const fn unpack(exit: u64) -> (u64, usize) {
+        (exit & 7, (exit >> 3) as usize)
+    }
+}
+
+impl Source {
+    /// The pages that it lies in, beside the first block's: distance, guest-physical address.
+    pub fn other_pages(&self) -> Vec<(u64, u64)> {
+        let mut pages: Vec<(u64, u64)> = self
+            .blocks
+            .iter()
+            .filter(|block| block.page_distance != 0)
+            .map(|block| (block.page_distance, block.key.0 & !0xFFF))
+            .collect();
+        pages.sort_unstable();
+        pages.dedup();
+        pages
+    }
+}
+
+/// A digest of what the instructions of a block mean, by which two CPUs know that they decoded the same.
+pub fn digest<'a>(insns: impl IntoIterator<Item = &'a Insn>) -> u64 {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = rustc_hash::FxHasher::default();
+    for i in insns {
+        let Insn {
+            handler: _,
+            imm,
+            disp,
+            row,
+            off,
+            base,
+            index,
+            scale,
+            seg,
+            kind,
+            reg,
+            width,
+            asize,
+            len,
+            flags,
+            mem_size,
+            imm2,
+        } = *i;
+        (imm, disp, row, off, base, index, scale, seg).hash(&mut hasher);
+        (kind.map(|kind| kind as u8), reg, width.map(|w| w as u8), asize as u8).hash(&mut hasher);
+        (len, flags, mem_size, imm2).hash(&mut hasher);
+    }
+    hasher.finish()
+}
