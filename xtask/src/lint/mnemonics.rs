@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use iced_x86::Mnemonic;
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// Mnemonics that are also words of Rust, of English or of Cranelift's IR, and so prove nothing.
+/// Mnemonics that are also words of Rust, of English, of Cranelift's IR or of the primitives, and so prove nothing.
 const ORDINARY_WORDS: &[&str] = &[
-    "add", "and", "call", "clear", "div", "enter", "getsec", "halt", "in", "int", "invalid", "leave", "loop",
-    "mov", "movs", "mul", "neg", "nop", "not", "or", "out", "pause", "pop", "push", "ret", "sal", "shl",
-    "shr", "std", "sub", "test", "wait", "xor",
+    "add", "and", "bswap", "call", "clear", "div", "enter", "fadd", "fdiv", "fmul", "fsub", "getsec", "halt",
+    "imul", "in", "int", "into", "invalid", "leave", "loop", "mov", "movs", "mul", "neg", "nop", "not", "or",
+    "out", "pause", "pop", "popcnt", "push", "ret", "rol", "sal", "sar", "shl", "shr", "std", "str", "sub",
+    "test", "wait", "xor",
 ];
 
 /// Sentences about mnemonics in `source`; none if there is no such folder.

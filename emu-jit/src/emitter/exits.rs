@@ -1,0 +1,182 @@
+//! Ways out of a region: cold blocks that store what has changed and return.
+
+use super::{BUDGET, Cond, FLAGS, Translator};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
+use emu_core::{
+    cpu::slot,
+    region::{Point, exit, layout},
+};
+use rustc_hash::FxHashMap;
+
+/// Values to store: (offset in the CPU, value).
+type Snapshot = Vec<(usize, Value)>;
+
+/// A cold block that stores and returns.
+#[derive(Debug)]
+struct Storing {
+    block: Block,
+    snapshot: Snapshot,
+    /// Of the page that the interpreter goes on in.
+    distance: u64,
+}
+
+/// The exits of a region.
+#[derive(Debug, Default)]
+pub struct Exits {
+    points: Vec<Point>,
+    numbers: FxHashMap<Point, u64>,
+    /// Cold blocks to be filled at the end: each gets the exit as its parameter.
+    pending: Vec<Storing>,
+    /// Cold blocks that give an exit to one of those.
+    stubs: Vec<(Block, Block, u64)>,
+    /// Where this instruction leaves, as it was when it began.
+    here: Option<Block>,
+}
+
+impl Exits {
+    /// Number of a point.
+    pub fn number(&mut self, point: Point) -> u64 {
+        let next = self.points.len() as u64;
+        let number = *self.numbers.entry(point).or_insert(next);
+        if number == next {
+            self.points.push(point);
+        }
+        number
+    }
+
+    /// An instruction begins.
+    pub fn begin(&mut self) {
+        self.here = None;
+    }
+
+    /// All points.
+    pub fn into_points(self) -> Vec<Point> {
+        self.points
+    }
+}
+
+impl Translator {
+    /// What would have to be stored now.
+    fn snapshot(&mut self) -> Snapshot {
+        let dirty = self.dirty;
+        let variables: Vec<_> = self.variables().filter(|(bit, ..)| dirty & bit != 0).collect();
+        variables.into_iter().map(|(_, variable, at)| (at, self.builder.use_var(variable))).collect()
+    }
+
+    /// A cold block that leaves by `kind` at `point`, in the page at `distance`, with everything as it is now.
+    fn exit(&mut self, kind: u64, point: Point, distance: u64) -> Block {
+        let snapshot = self.snapshot();
+        let storing = match self.exits.pending.last() {
+            Some(last) if last.snapshot == snapshot && last.distance == distance => last.block,
+            _ => {
+                let block = self.builder.create_block();
+                self.builder.append_block_param(block, I64);
+                self.builder.set_cold_block(block);
+                self.exits.pending.push(Storing { block, snapshot, distance });
+                block
+            }
+        };
+        let stub = self.builder.create_block();
+        self.builder.set_cold_block(stub);
+        let number = self.exits.number(point);
+        self.exits.stubs.push((stub, storing, exit::pack(kind, number)));
+        stub
+    }
+
+    /// Leaves at the instruction, as it was before it, if `a <cc> b`. Nothing may have been committed.
+    pub(super) fn leave_if(&mut self, cc: IntCC, a: Value, b: Value) {
+        let here = match self.exits.here {
+            Some(block) => block,
+            None => {
+                let block = self.exit(exit::AT, self.at, self.page_distance);
+                self.exits.here = Some(block);
+                block
+            }
+        };
+        let c = self.builder.ins().icmp(cc, a, b);
+        self.unless(c, here);
+    }
+
+    /// Goes to `away` if `c` is not zero, else on.
+    fn unless(&mut self, c: Value, away: Block) {
+        let go_on = self.builder.create_block();
+        self.builder.ins().brif(c, away, [], go_on, []);
+        self.builder.switch_to_block(go_on);
+        self.builder.seal_block(go_on);
+    }
+
+    /// Leaves by `kind` at the current instruction, with what it has done.
+    pub fn leave(&mut self, kind: u64) {
+        let block = self.exit(kind, self.at, self.page_distance);
+        self.builder.ins().jump(block, []);
+    }
+
+    /// Leaves to RIP `target`.
+    pub fn leave_to(&mut self, target: Value) {
+        self.set_field(layout::RIP, target);
+        self.leave(exit::INDIRECT);
+    }
+
+    /// Accounts for `count` instructions, as a block of the region goes on to another.
+    pub fn spend(&mut self, count: i64) {
+        let budget = self.builder.use_var(self.budget);
+        let budget = self.builder.ins().iadd_imm_s(budget, -count);
+        self.builder.def_var(self.budget, budget);
+        self.dirty |= BUDGET;
+    }
+
+    /// Before going back in the region, to `target` in the page at `distance`: leaves for the run loop if it has something to do, or the
+    /// budget is used up.
+    pub fn look_around(&mut self, target: Point, distance: u64) {
+        // Atomic: a loop must not be left with the word it loaded once.
+        let word = self.builder.ins().atomic_load(
+            cranelift_codegen::ir::types::I32,
+            self.spaces.tlb,
+            self.attention,
+        );
+        let word = self.builder.ins().uextend(I64, word);
+        let budget = self.builder.use_var(self.budget);
+        let spent = self.builder.ins().sshr_imm_u(budget, 63);
+        let any = self.builder.ins().bor(word, spent);
+        let block = self.exit(exit::LOOK_AROUND, target, distance);
+        self.unless(any, block);
+    }
+
+    /// Fills the cold blocks. The last thing to do.
+    pub fn finish_exits(&mut self) {
+        for (stub, storing, exit) in std::mem::take(&mut self.exits.stubs) {
+            self.builder.switch_to_block(stub);
+            let exit = self.builder.ins().iconst(I64, exit as i64);
+            self.builder.ins().jump(storing, &[BlockArg::Value(exit)]);
+        }
+        for Storing { block, snapshot, distance } in std::mem::take(&mut self.exits.pending) {
+            self.builder.switch_to_block(block);
+            if distance != 0 {
+                let base = self.base_of(distance);
+                self.set_field(layout::REGS + 8 * usize::from(slot::RIP_BASE), base);
+            }
+            for (at, value) in snapshot {
+                self.set_field(at, value);
+            }
+            let exit = self.builder.block_params(block)[0];
+            self.builder.ins().return_(&[exit]);
+        }
+    }
+
+    /// A condition as what `brif` takes.
+    pub fn branch_if(&mut self, c: Cond, then: Block, otherwise: Block) {
+        match c {
+            Cond::Known(true) => self.builder.ins().jump(then, []),
+            Cond::Known(false) => self.builder.ins().jump(otherwise, []),
+            Cond::Compare(cc, a, b) => {
+                let c = self.builder.ins().icmp(cc, a, b);
+                self.builder.ins().brif(c, then, [], otherwise, [])
+            }
+        };
+    }
+
+    /// Whether the flags are in variables.
+    pub(super) fn touches_flags(&mut self) {
+        self.dirty |= FLAGS;
+    }
+}

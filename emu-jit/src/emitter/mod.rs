@@ -1,0 +1,302 @@
+//! [`Translator`]: the emitter that appends Cranelift IR.
+//!
+//! General-purpose registers, flags and the budget are variables of the function, which live in host registers as
+//! long as the region does. Vector, MMX and x87 state is in the CPU's memory all the time.
+//!
+//! Whatever is rare leaves the region at the instruction, as it was before it ([`Translator::leave_if`]): the
+//! interpreter does it. That is right because an instruction commits nothing before its last access.
+
+mod arithmetic;
+mod exits;
+mod flow;
+mod memory;
+mod registers;
+mod vectors;
+
+use cranelift_codegen::ir::{
+    AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value,
+    condcodes::IntCC, types::I64,
+};
+use cranelift_frontend::{FunctionBuilder, Variable};
+use emu_core::{
+    arch::Width,
+    cpu::{Mode, slot},
+    decode::Insn,
+    region::{Point, layout},
+    semantics::{Arithmetic, FlagSource, Types},
+};
+use exits::Exits;
+use rustc_hash::FxHashMap;
+
+/// A truth value: a comparison that is emitted where it is used.
+#[derive(Debug, Clone, Copy)]
+pub enum Cond {
+    /// Known now.
+    Known(bool),
+    /// `a <cc> b`.
+    Compare(IntCC, Value, Value),
+}
+
+/// What is left to a [`Translator::Fault`]: nothing, as faults leave by side exits. An instruction that always
+/// faults says so.
+#[derive(Debug, Clone, Copy)]
+pub struct Faults;
+
+/// Where a block's branch leads.
+#[derive(Debug, Clone, Copy)]
+pub enum Branch {
+    /// To its target if the condition holds, else to the next instruction.
+    If(Cond),
+    /// To a computed RIP.
+    To(Value),
+}
+
+/// Bits of [`Translator::dirty`] after those of the general-purpose registers.
+pub const FLAGS: u32 = 1 << 16;
+/// The budget.
+pub const BUDGET: u32 = 1 << 17;
+const GPRS: usize = 16;
+
+/// Memory flags by what is accessed. No two of these overlap.
+#[derive(Debug, Clone, Copy)]
+pub struct Spaces {
+    /// The CPU.
+    pub cpu: MemFlagsData,
+    /// The TLB.
+    pub tlb: MemFlagsData,
+    /// The guest's memory.
+    pub guest: MemFlagsData,
+    /// What host code keeps on its stack.
+    pub stack: MemFlagsData,
+}
+
+impl Spaces {
+    fn new(builder: &mut FunctionBuilder<'_>) -> Self {
+        let mut region = |user_id, description: &'static str| -> AliasRegion {
+            let data = AliasRegionData { user_id, description: description.into() };
+            builder.func.dfg.alias_regions.insert(data)
+        };
+        let own = MemFlagsData::trusted();
+        Spaces {
+            cpu: own.with_alias_region(Some(region(1, "CPU"))),
+            tlb: own.with_alias_region(Some(region(2, "TLB"))),
+            guest: MemFlagsData::new().with_notrap().with_alias_region(Some(region(3, "guest"))),
+            stack: own.with_alias_region(Some(region(4, "stack"))),
+        }
+    }
+}
+
+/// See the module.
+pub struct Translator {
+    /// Not really static: see [`Translator::new`].
+    pub builder: &'static mut FunctionBuilder<'static>,
+    pub(crate) spaces: Spaces,
+    pub(crate) cpu: Value,
+    points: Value,
+    /// Of the first block's page.
+    first_base: Value,
+    page_distance: u64,
+    known_target: bool,
+    tlb: Value,
+    attention: Value,
+    gprs: [Variable; GPRS],
+    result: Variable,
+    aux: Variable,
+    budget: Variable,
+    /// Which variables may differ from the CPU's memory.
+    pub dirty: u32,
+    /// Which variables exist in this region.
+    used: u32,
+    mode: Mode,
+    at: Point,
+    pub(crate) exits: Exits,
+    /// What the instruction has decided about where to go.
+    pub branch: Option<Branch>,
+    flag_source: Option<FlagSource<Value>>,
+    /// Lanes that were made of two halves.
+    halves: FxHashMap<Value, (Value, Value)>,
+    /// Whether host floating-point instructions have been emitted.
+    pub floating_point: bool,
+    exact_signature: SigRef,
+}
+
+impl Types for Translator {
+    type Value = Value;
+    type Cond = Cond;
+    type Lane = Value;
+}
+
+impl Translator {
+    /// An emitter into `builder`, in the function's first block, whose parameters are the CPU and the points.
+    /// `used` are the variables that the region's instructions touch.
+    ///
+    /// # Safety
+    /// The translator must not be used after `builder` is gone. (The opcode table holds functions of one emitter
+    /// type, which therefore cannot have a lifetime.)
+    pub unsafe fn new(
+        builder: &mut FunctionBuilder<'_>,
+        exact: &Signature,
+        entry: Block,
+        mode: Mode,
+        used: u32,
+    ) -> Self {
+        // SAFETY: the caller's promise; the lifetime parameter is of references that the builder holds, which
+        // outlive it.
+        let builder: &'static mut FunctionBuilder<'static> =
+            unsafe { &mut *std::ptr::from_mut(builder).cast() };
+        let spaces = Spaces::new(builder);
+        let (cpu, points) = (builder.block_params(entry)[0], builder.block_params(entry)[1]);
+        let load = |builder: &mut FunctionBuilder<'static>, at: usize| {
+            builder.ins().load(I64, spaces.cpu, cpu, at as i32)
+        };
+        let first_base = load(builder, layout::REGS + 8 * usize::from(slot::RIP_BASE));
+        let tlb = load(builder, layout::TLB);
+        let attention = load(builder, layout::ATTENTION);
+        let gprs = std::array::from_fn(|_| builder.declare_var(I64));
+        let (result, aux) = (builder.declare_var(I64), builder.declare_var(I64));
+        let budget = builder.declare_var(I64);
+        let exact_signature = builder.import_signature(exact.clone());
+        let mut translator = Translator {
+            builder,
+            spaces,
+            cpu,
+            points,
+            first_base,
+            page_distance: 0,
+            known_target: false,
+            tlb,
+            attention,
+            gprs,
+            result,
+            aux,
+            budget,
+            dirty: 0,
+            used: used | BUDGET,
+            mode,
+            at: Point { block: 0, insn: 0 },
+            exits: Exits::default(),
+            branch: None,
+            flag_source: None,
+            halves: FxHashMap::default(),
+            floating_point: false,
+            exact_signature,
+        };
+        translator.load_all();
+        translator
+    }
+
+    /// Begins the instruction `at`.
+    pub fn begin(&mut self, at: Point) {
+        self.at = at;
+        self.branch = None;
+        self.exits.begin();
+    }
+
+    /// Begins a block, whose predecessors leave `dirty` behind.
+    ///
+    /// Its page is `page_distance` away from the first block's. `known`: its branch leads to a block of the region.
+    pub fn begin_block(&mut self, dirty: u32, page_distance: u64, known: bool) {
+        self.dirty = dirty;
+        self.page_distance = page_distance;
+        self.known_target = known;
+        self.flag_source = None;
+    }
+
+    /// A field of the CPU.
+    fn field(&mut self, ty: Type, at: usize) -> Value {
+        self.builder.ins().load(ty, self.spaces.cpu, self.cpu, at as i32)
+    }
+
+    fn set_field(&mut self, at: usize, value: Value) {
+        self.builder.ins().store(self.spaces.cpu, value, self.cpu, at as i32);
+    }
+
+    /// Variables by bit of `dirty`, and where they are in the CPU.
+    fn variables(&self) -> impl Iterator<Item = (u32, Variable, usize)> + use<> {
+        let (result, aux, budget) = (self.result, self.aux, self.budget);
+        let gprs = self.gprs.into_iter().enumerate();
+        gprs.map(|(n, variable)| (1 << n, variable, layout::REGS + 8 * n)).chain([
+            (FLAGS, result, layout::FLAGS_RESULT),
+            (FLAGS, aux, layout::FLAGS_AUX),
+            (BUDGET, budget, layout::BUDGET),
+        ])
+    }
+
+    fn load_all(&mut self) {
+        for (bit, variable, at) in self.variables() {
+            if self.used & bit != 0 {
+                let value = self.field(I64, at);
+                self.builder.def_var(variable, value);
+            }
+        }
+        self.dirty = 0;
+    }
+
+    fn store_dirty(&mut self) {
+        for (bit, variable, at) in self.variables() {
+            if self.dirty & bit != 0 {
+                let value = self.builder.use_var(variable);
+                self.set_field(at, value);
+            }
+        }
+        self.dirty = 0;
+    }
+
+    /// Lets the interpreter execute the instruction exactly, and goes on if it says so.
+    pub fn exact(&mut self) {
+        let number = self.exits.number(self.at);
+        self.store_dirty();
+        if self.page_distance != 0 {
+            let base = self.base_of(self.page_distance);
+            self.set_field(layout::REGS + 8 * usize::from(slot::RIP_BASE), base);
+        }
+        let insn = self.builder.ins().load(I64, self.spaces.tlb, self.points, (8 * number) as i32);
+        let function = layout::exact as *const () as i64;
+        let callee = self.builder.ins().iconst(I64, function);
+        let call = self.builder.ins().call_indirect(self.exact_signature, callee, &[self.cpu, insn]);
+        let code = self.builder.inst_results(call)[0];
+        let leave = self.builder.create_block();
+        let go_on = self.builder.create_block();
+        self.builder.set_cold_block(leave);
+        let expected = self.builder.ins().iconst(I64, layout::GO_ON as i64);
+        let same = self.builder.ins().icmp(IntCC::Equal, code, expected);
+        self.builder.ins().brif(same, go_on, [], leave, []);
+        self.builder.switch_to_block(leave);
+        self.builder.seal_block(leave);
+        self.builder.ins().return_(&[code]);
+        self.builder.switch_to_block(go_on);
+        self.builder.seal_block(go_on);
+        if self.page_distance != 0 {
+            // Exits from the first page take it for granted.
+            self.set_field(layout::REGS + 8 * usize::from(slot::RIP_BASE), self.first_base);
+        }
+        self.load_all();
+        self.flag_source = None;
+    }
+
+    /// RIP of the first byte of the page at `distance` from the first block's.
+    pub(crate) fn base_of(&mut self, distance: u64) -> Value {
+        if distance == 0 {
+            return self.first_base;
+        }
+        let distance = self.constant(distance);
+        let w = if self.mode.is_64bit() { Width::W64 } else { Width::W32 };
+        self.add(w, self.first_base, distance)
+    }
+
+    /// Whether `target` is the RIP of offset `offset` in the page at `distance`.
+    pub fn is_code(&mut self, target: Value, distance: u64, offset: u64) -> Cond {
+        let code = self.base_of(distance.wrapping_add(offset));
+        Cond::Compare(IntCC::Equal, target, code)
+    }
+
+    /// The mode that the region was decoded for.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether the region's code can reach the memory operand of `i` without a check of segments.
+    pub fn is_flat(mode: Mode, i: &Insn) -> bool {
+        mode.is_flat(usize::from(i.seg))
+    }
+}

@@ -1,0 +1,80 @@
+//! The host's code generator.
+
+use cranelift_codegen::{
+    CodegenError, Context,
+    control::ControlPlane,
+    ir::{AbiParam, Signature, types::I64},
+    isa::{OwnedTargetIsa, TargetFrontendConfig},
+    settings::{self, Configurable, SetError},
+};
+use thiserror::Error;
+
+/// Why there is no code.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// Cranelift does not know this host.
+    #[error("no code generator for this host: {0}")]
+    Unknown(&'static str),
+    /// A setting is not known.
+    #[error("a setting of the code generator: {0}")]
+    Setting(#[from] SetError),
+    /// A function was refused.
+    #[error("code generation: {0}")]
+    Codegen(#[from] CodegenError),
+}
+
+/// Code generators for this host.
+pub struct Host {
+    /// Reorders and merges what it likes.
+    optimising: OwnedTargetIsa,
+    /// Leaves every operation where it is.
+    plain: OwnedTargetIsa,
+}
+
+impl Host {
+    /// Those of this machine.
+    pub fn new() -> Result<Self, HostError> {
+        Ok(Host { optimising: target("speed")?, plain: target("none")? })
+    }
+
+    /// Signature of a region's entry: CPU and points, to an exit.
+    pub fn entry_signature(&self) -> Signature {
+        self.two_pointers()
+    }
+
+    /// Signature of [`exact`](emu_core::region::layout::exact).
+    pub fn exact_signature(&self) -> Signature {
+        self.two_pointers()
+    }
+
+    fn two_pointers(&self) -> Signature {
+        let mut signature = Signature::new(self.plain.default_call_conv());
+        signature.params = vec![AbiParam::new(I64), AbiParam::new(I64)];
+        signature.returns = vec![AbiParam::new(I64)];
+        signature
+    }
+
+    /// What Cranelift's front end must know of the target.
+    pub fn frontend_config(&self) -> TargetFrontendConfig {
+        self.plain.frontend_config()
+    }
+
+    /// Machine code of the function in `context`. Without `reorder`, operations stay in their places: needed
+    /// for floating point, whose flags are an effect that the code generator does not know of.
+    pub fn compile(&self, context: &mut Context, reorder: bool) -> Result<Vec<u8>, HostError> {
+        let isa = if reorder { &self.optimising } else { &self.plain };
+        let compiled = context.compile(&**isa, &mut ControlPlane::default()).map_err(|error| error.inner)?;
+        debug_assert!(compiled.buffer.relocs().is_empty(), "host code that refers to something by name");
+        Ok(compiled.code_buffer().to_vec())
+    }
+}
+
+fn target(level: &str) -> Result<OwnedTargetIsa, HostError> {
+    let mut flags = settings::builder();
+    flags.set("opt_level", level)?;
+    flags.set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;
+    flags.set("enable_probestack", "false")?;
+    flags.set("unwind_info", "false")?;
+    let builder = cranelift_native::builder().map_err(HostError::Unknown)?;
+    Ok(builder.finish(settings::Flags::new(flags))?)
+}

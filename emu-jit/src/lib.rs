@@ -1,0 +1,275 @@
+//! The translator: host code for regions of guest code that are hot, made by Cranelift.
+//!
+//! The interpreter asks for a region ([`Source`]); [`region::build`] runs the semantics of its instructions, the
+//! interpreter's own, on an emitter that appends Cranelift IR ([`emitter::Translator`]); [`host`] makes machine code
+//! of it, which [`code`] keeps. No instruction of x86 is named here: what they mean is in `emu_core::semantics`.
+//!
+//! See docs/semantics.md, section 9, and docs/adr/0011-regions.md.
+
+mod code;
+pub mod emitter;
+mod host;
+mod plan;
+mod region;
+mod stats;
+
+use code::{Code, CodeMemory};
+use cranelift_codegen::Context;
+use cranelift_frontend::FunctionBuilderContext;
+use emu_core::{
+    engine::{VcpuSignal, request},
+    region::{BlockKey, Entry, Region, Source, Thresholds, Tier, Translator, digest},
+};
+use host::{Host, HostError};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+pub use stats::Stats;
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+};
+use thiserror::Error;
+
+/// What can be chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Threads that translate; none: whoever asks waits for it.
+    pub threads: usize,
+    /// Bytes of host code that are kept at most.
+    pub cache: usize,
+    /// When code is hot.
+    pub thresholds: Thresholds,
+}
+
+/// What has been measured to be best for a boot of Linux.
+const THRESHOLDS: Thresholds = Thresholds { warm: 30_000, hot: 3_000_000 };
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { threads: 1, cache: 256 << 20, thresholds: THRESHOLDS }
+    }
+}
+
+/// Why there is no translator.
+#[derive(Debug, Error)]
+pub enum JitError {
+    /// Cranelift is not for this host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// There is no memory for code.
+    #[error("memory for translated code: {0}")]
+    Memory(#[from] io::Error),
+}
+
+/// The translator of a machine.
+pub struct Jit {
+    shared: Arc<Shared>,
+    requests: Option<Mutex<mpsc::Sender<Request>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Request {
+    vcpu: usize,
+    signal: Arc<VcpuSignal>,
+    source: Source,
+}
+
+struct Shared {
+    options: Options,
+    host: Host,
+    memory: Arc<CodeMemory>,
+    regions: Mutex<FxHashMap<BlockKey, Arc<Region>>>,
+    ready: Mutex<FxHashMap<usize, Vec<Arc<Region>>>>,
+    counters: Counters,
+    epoch: AtomicU64,
+    /// Of the CPUs that have asked for something.
+    signals: Mutex<FxHashMap<usize, Arc<VcpuSignal>>>,
+}
+
+impl Shared {
+    /// There is no room for more code: every CPU lets go of what it has.
+    fn make_room(&self) {
+        self.regions.lock().clear();
+        self.ready.lock().clear();
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        for signal in self.signals.lock().values() {
+            signal.raise(request::TRANSLATED);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    regions: AtomicU64,
+    instructions: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl fmt::Debug for Jit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jit({:?}, {:?})", self.shared.options, self.stats())
+    }
+}
+
+impl Jit {
+    /// A translator with its threads.
+    pub fn new(options: Options) -> Result<Self, JitError> {
+        let shared = Arc::new(Shared {
+            options,
+            host: Host::new()?,
+            memory: CodeMemory::new(options.cache)?,
+            regions: Mutex::default(),
+            ready: Mutex::default(),
+            counters: Counters::default(),
+            epoch: AtomicU64::new(0),
+            signals: Mutex::default(),
+        });
+        let (requests, inbox) = mpsc::channel();
+        let inbox = Arc::new(Mutex::new(inbox));
+        let mut threads = Vec::new();
+        for number in 0..options.threads {
+            let (shared, inbox) = (shared.clone(), inbox.clone());
+            let body = move || translate_requests(&shared, &inbox);
+            threads.push(thread::Builder::new().name(format!("jit{number}")).spawn(body)?);
+        }
+        let requests = (options.threads > 0).then(|| Mutex::new(requests));
+        Ok(Jit { shared, requests, threads })
+    }
+
+    /// Translates `source` at once, for the caller alone. `None`: there is nothing to translate, or no room.
+    pub fn translate(&self, source: &Source) -> Option<Region> {
+        let translated = Workshop::new(&self.shared).translate(source);
+        translated.unwrap_or_else(|error| {
+            log::error!("a region stays in the interpreter: {error}");
+            None
+        })
+    }
+
+    /// What it has done.
+    pub fn stats(&self) -> Stats {
+        let counters = &self.shared.counters;
+        Stats {
+            regions: counters.regions.load(Ordering::Relaxed),
+            instructions: counters.instructions.load(Ordering::Relaxed),
+            nanoseconds: counters.nanoseconds.load(Ordering::Relaxed),
+            bytes: self.shared.memory.used() as u64,
+        }
+    }
+}
+
+impl Drop for Jit {
+    fn drop(&mut self) {
+        self.requests = None;
+        for thread in self.threads.drain(..) {
+            // A panic there has been reported.
+            let _ = thread.join();
+        }
+        log::debug!("{}", self.stats());
+    }
+}
+
+impl Translator for Jit {
+    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) {
+        self.shared.signals.lock().entry(vcpu).or_insert_with(|| signal.clone());
+        let request = Request { vcpu, signal: signal.clone(), source };
+        match &self.requests {
+            // Without a receiver the threads have died of a bug, and the interpreter goes on.
+            Some(requests) => drop(requests.lock().send(request)),
+            None => Workshop::new(&self.shared).serve(&request),
+        }
+    }
+    fn take_ready(&self, vcpu: usize) -> Vec<Arc<Region>> {
+        self.shared.ready.lock().remove(&vcpu).unwrap_or_default()
+    }
+    fn find(&self, key: BlockKey) -> Option<Arc<Region>> {
+        self.shared.regions.lock().get(&key).cloned()
+    }
+    fn epoch(&self) -> u64 {
+        self.shared.epoch.load(Ordering::SeqCst)
+    }
+    fn thresholds(&self) -> Thresholds {
+        self.shared.options.thresholds
+    }
+}
+
+fn translate_requests(shared: &Shared, inbox: &Mutex<mpsc::Receiver<Request>>) {
+    let mut workshop = Workshop::new(shared);
+    loop {
+        let request = inbox.lock().recv();
+        let Ok(request) = request else { return };
+        workshop.serve(&request);
+        request.signal.raise(request::TRANSLATED);
+    }
+}
+
+/// What one thread translates with.
+struct Workshop<'a> {
+    shared: &'a Shared,
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl<'a> Workshop<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Workshop { shared, context: Context::new(), builder: FunctionBuilderContext::new() }
+    }
+
+    fn serve(&mut self, request: &Request) {
+        let start = cpu_time();
+        match self.translate(&request.source) {
+            Ok(Some(region)) => {
+                let region = Arc::new(region);
+                if let Some(&(key, _)) = region.blocks.first() {
+                    self.shared.regions.lock().insert(key, region.clone());
+                }
+                self.shared.ready.lock().entry(request.vcpu).or_default().push(region);
+            }
+            Ok(None) => {}
+            Err(error) => log::error!("a region stays in the interpreter: {error}"),
+        }
+        let counters = &self.shared.counters;
+        counters.nanoseconds.fetch_add(cpu_time() - start, Ordering::Relaxed);
+    }
+
+    /// Host code for `source`, if it is worth any and there is room.
+    fn translate(&mut self, source: &Source) -> Result<Option<Region>, HostError> {
+        self.context.clear();
+        let built = region::build(&self.shared.host, source, &mut self.context.func, &mut self.builder);
+        let Some(facts) = built else { return Ok(None) };
+        let bytes =
+            self.shared.host.compile(&mut self.context, source.tier == Tier::Hot && !facts.floating_point)?;
+        let Some(code) = self.shared.memory.place(&bytes) else {
+            self.shared.make_room();
+            return Ok(None);
+        };
+        let counters = &self.shared.counters;
+        let instructions: i64 = source.blocks.iter().map(emu_core::region::SourceBlock::count).sum();
+        counters.regions.fetch_add(1, Ordering::Relaxed);
+        counters.instructions.fetch_add(instructions as u64, Ordering::Relaxed);
+        Ok(Some(Region {
+            entry: entry(&code),
+            blocks: source.blocks.iter().map(|block| (block.key, digest(&block.insns))).collect(),
+            points: facts.points,
+            tier: source.tier,
+            pages: source.other_pages(),
+            default_mxcsr: facts.floating_point,
+            code: Box::new(code),
+        }))
+    }
+}
+
+/// Nanoseconds that this thread has computed.
+fn cpu_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn entry(code: &Code) -> Entry {
+    // SAFETY: a function of this signature has been made there.
+    unsafe { std::mem::transmute::<*const u8, Entry>(code.address()) }
+}

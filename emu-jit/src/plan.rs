@@ -1,0 +1,174 @@
+//! What is to be done with each instruction of a region, decided before any code is made.
+//!
+//! [`Effects`] tells which registers an instruction touches, and whether it needs a routine of the interpreter. From
+//! that follow the variables that the region has, and which of them may differ from the CPU's memory where.
+
+use crate::emitter::{FLAGS, Translator};
+use emu_core::{
+    cpu::Mode,
+    decode::{Insn, Kind},
+    region::{Next, Source},
+    semantics::{
+        Attr, NO_ROW, Run, Table,
+        effects::{Effect, Effects},
+    },
+};
+use std::sync::LazyLock;
+
+static EFFECTS: LazyLock<Table<Effects>> = LazyLock::new(Table::new);
+
+/// How an instruction is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// By code made from its semantics.
+    Emit,
+    /// By the interpreter, from within the region.
+    Exact,
+    /// The region is left at it.
+    Leave,
+}
+
+/// A block's part of the plan.
+#[derive(Debug, Clone)]
+pub struct BlockPlan {
+    /// By instruction. After the first that leaves there is nothing.
+    pub how: Vec<How>,
+    /// Which variables may differ from memory when it begins.
+    pub dirty: u32,
+    /// It can be reached.
+    pub reached: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Plan {
+    /// By block.
+    pub blocks: Vec<BlockPlan>,
+    /// Variables that the region has.
+    pub used: u32,
+}
+
+/// What an instruction does to variables.
+#[derive(Debug, Clone, Copy, Default)]
+struct Touches {
+    read: u32,
+    written: u32,
+}
+
+impl Plan {
+    /// Plans `source`.
+    pub fn new(source: &Source) -> Self {
+        let mut used = 0;
+        let mut touches: Vec<Vec<Touches>> = Vec::new();
+        let mut blocks: Vec<BlockPlan> = Vec::new();
+        for block in &source.blocks {
+            let (mut hows, mut of_block) = (Vec::new(), Vec::new());
+            for i in &block.insns {
+                let (how, touch) = decide(source.mode, i);
+                let how = if never_taken(i, how, &block.next) { How::Leave } else { how };
+                hows.push(how);
+                if how == How::Leave {
+                    break;
+                }
+                used |= touch.read | touch.written;
+                of_block.push(touch);
+            }
+            blocks.push(BlockPlan { how: hows, dirty: 0, reached: false });
+            touches.push(of_block);
+        }
+        let mut plan = Plan { blocks, used };
+        plan.spread(source, &touches);
+        plan
+    }
+
+    /// Spreads what is dirty from each block to its successors, until nothing changes.
+    fn spread(&mut self, source: &Source, touches: &[Vec<Touches>]) {
+        let Some(first) = self.blocks.first_mut() else { return };
+        first.reached = true;
+        let mut work = vec![0];
+        while let Some(number) = work.pop() {
+            let block = &self.blocks[number];
+            if block.how.last() == Some(&How::Leave) {
+                continue;
+            }
+            let mut dirty = block.dirty;
+            for (how, touch) in block.how.iter().zip(&touches[number]) {
+                dirty = if *how == How::Exact { 0 } else { dirty | touch.written };
+            }
+            // The budget is accounted for on every way.
+            dirty |= crate::emitter::BUDGET;
+            let direct = source.blocks[number].next.into_iter().filter_map(|next| match next {
+                Next::Block(to) => Some(to),
+                _ => None,
+            });
+            let targets = source.blocks[number].targets.iter().copied();
+            for to in direct.chain(targets) {
+                let to_block = &mut self.blocks[to];
+                if !to_block.reached || dirty & !to_block.dirty != 0 {
+                    to_block.reached = true;
+                    to_block.dirty |= dirty;
+                    work.push(to);
+                }
+            }
+        }
+    }
+}
+
+/// An unconditional branch that has not been executed: its target may be no address of code, which must be found
+/// out before anything is committed.
+fn never_taken(i: &Insn, how: How, next: &[Next; 2]) -> bool {
+    how == How::Emit && i.row != NO_ROW && {
+        let attr = EFFECTS.row(i.row).attr;
+        attr.contains(Attr::BRANCH) && *next == [Next::Unknown; 2]
+    }
+}
+
+fn decide(mode: Mode, i: &Insn) -> (How, Touches) {
+    let nothing = Touches::default();
+    if i.row == NO_ROW {
+        return (How::Leave, nothing);
+    }
+    let row = EFFECTS.row(i.row);
+    if row.attr.contains(Attr::ENDS_BLOCK) {
+        return (How::Leave, nothing);
+    }
+    let branches = row.attr.intersects(Attr::BRANCH | Attr::INDIRECT);
+    let otherwise = if branches { How::Leave } else { How::Exact };
+    if row.attr.intersects(Attr::X87 | Attr::X87_WAITS) || matches!(row.run, Run::Microcode(_)) {
+        return (otherwise, nothing);
+    }
+    let effects = Effects::of(row, i);
+    let stack = i.stack_width();
+    let mut touches = Touches::default();
+    for effect in &effects.record {
+        match effect {
+            Effect::Helper => return (otherwise, nothing),
+            Effect::ReadGpr(_, at) => touches.read |= 1 << (at / 8),
+            Effect::WriteGpr(_, at) => touches.written |= 1 << (at / 8),
+            Effect::ReadFlags => touches.read |= FLAGS,
+            Effect::WriteFlags => touches.written |= FLAGS,
+            _ => {}
+        }
+    }
+    let accesses = |e: &Effect| matches!(e, Effect::Load(_) | Effect::Store(_) | Effect::Update(_));
+    if effects.record.iter().any(accesses) {
+        let operand = i.kind.contains(&Kind::Mem);
+        if operand && !Translator::is_flat(mode, i) {
+            return (otherwise, nothing);
+        }
+        // What is not an operand is on the stack.
+        let uses_stack = !operand || branches || effects.record.iter().filter(|e| accesses(e)).count() > 1;
+        if uses_stack && (!mode.is_flat(STACK) || stack.bits() == 16) {
+            return (otherwise, nothing);
+        }
+    }
+    for n in [i.base, i.index] {
+        if n < 16 {
+            touches.read |= 1 << n;
+        }
+    }
+    (How::Emit, touches)
+}
+
+/// SS.
+const STACK: usize = emu_core::arch::Seg::Ss as usize;

@@ -1,0 +1,173 @@
+//! Making the function of a region.
+
+use crate::{
+    emitter::{Branch, Translator},
+    host::Host,
+    plan::{How, Plan},
+};
+use cranelift_codegen::ir::{Block, Function, Value};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use emu_core::{
+    region::{Next, Point, Source, exit},
+    semantics::{Run, Table},
+};
+use std::sync::LazyLock;
+
+static TABLE: LazyLock<Table<Translator>> = LazyLock::new(Table::new);
+
+/// What translating tells beside the function.
+#[derive(Debug)]
+pub struct Facts {
+    /// The points that exits name.
+    pub points: Vec<Point>,
+    /// Host floating-point instructions are in it.
+    pub floating_point: bool,
+}
+
+/// Fills `function` with the region. `None`: there is nothing in it worth translating.
+pub fn build(
+    host: &Host,
+    source: &Source,
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+) -> Option<Facts> {
+    let plan = Plan::new(source);
+    if plan.blocks.first()?.how.first() == Some(&How::Leave) {
+        return None;
+    }
+    function.signature = host.entry_signature();
+    let mut builder = FunctionBuilder::new(function, context);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    builder.seal_block(entry);
+    // SAFETY: the translator ends before the builder.
+    let translator =
+        unsafe { Translator::new(&mut builder, &host.exact_signature(), entry, source.mode, plan.used) };
+    let facts = Regional { translator, source, plan: &plan, blocks: Vec::new() }.run();
+    builder.seal_all_blocks();
+    builder.finalize(host.frontend_config());
+    Some(facts)
+}
+
+struct Regional<'a> {
+    translator: Translator,
+    source: &'a Source,
+    plan: &'a Plan,
+    blocks: Vec<Block>,
+}
+
+impl Regional<'_> {
+    fn run(mut self) -> Facts {
+        let builder = &mut self.translator.builder;
+        self.blocks = self.source.blocks.iter().map(|_| builder.create_block()).collect();
+        builder.ins_jump(self.blocks[0]);
+        for number in 0..self.source.blocks.len() {
+            if self.plan.blocks[number].reached {
+                self.translator.builder.switch_to_block(self.blocks[number]);
+                let source = &self.source.blocks[number];
+                let known = matches!(source.next[1], Next::Block(_));
+                self.translator.begin_block(self.plan.blocks[number].dirty, source.page_distance, known);
+                self.block(number);
+            }
+        }
+        self.translator.finish_exits();
+        Facts { floating_point: self.translator.floating_point, points: self.translator.exits.into_points() }
+    }
+
+    fn block(&mut self, number: usize) {
+        let source = &self.source.blocks[number];
+        let last = source.insns.len() - 1;
+        for (n, (i, how)) in source.insns.iter().zip(&self.plan.blocks[number].how).enumerate() {
+            self.translator.begin(Point { block: number as u16, insn: n as u16 });
+            match how {
+                How::Leave => return self.translator.leave(exit::AT),
+                How::Exact => self.translator.exact(),
+                How::Emit => {
+                    let Run::Emit(run) = TABLE.row(i.row).run else { return self.translator.leave(exit::AT) };
+                    if run(&mut self.translator, i).is_err() {
+                        // It always faults.
+                        return self.translator.leave(exit::AT);
+                    }
+                }
+            }
+            if n == last {
+                self.end(number);
+            }
+        }
+    }
+
+    /// After the last instruction of a block.
+    fn end(&mut self, number: usize) {
+        match self.translator.branch {
+            Some(Branch::To(target)) => {
+                self.try_targets(number, target);
+                self.translator.leave_to(target);
+            }
+            Some(Branch::If(c)) => {
+                let (taken, untaken) =
+                    (self.translator.builder.create_block(), self.translator.builder.create_block());
+                self.translator.branch_if(c, taken, untaken);
+                for (way, block) in [(0, untaken), (1, taken)] {
+                    self.translator.builder.switch_to_block(block);
+                    self.translator.builder.seal_block(block);
+                    self.way(number, way);
+                }
+            }
+            // A block ends with a branch; what follows it is not known here.
+            None => self.translator.leave(exit::UNTAKEN),
+        }
+    }
+
+    /// Goes on from block `number` to block `to` of the region.
+    fn go(&mut self, number: usize, to: usize) {
+        self.translator.spend(self.source.blocks[number].count());
+        if to <= number {
+            let distance = self.source.blocks[to].page_distance;
+            self.translator.look_around(Point { block: to as u16, insn: 0 }, distance);
+        }
+        self.translator.builder.ins_jump(self.blocks[to]);
+    }
+
+    /// An indirect branch to `target` from block `number`: goes on in the region if that is one of the blocks that it
+    /// is known to lead to.
+    fn try_targets(&mut self, number: usize, target: Value) {
+        for &to in &self.source.blocks[number].targets {
+            let block = &self.source.blocks[to];
+            let c = self.translator.is_code(target, block.page_distance, block.key.0 & 0xFFF);
+            let dirty = self.translator.dirty;
+            let (same, other) =
+                (self.translator.builder.create_block(), self.translator.builder.create_block());
+            self.translator.branch_if(c, same, other);
+            self.translator.builder.switch_to_block(same);
+            self.translator.builder.seal_block(same);
+            self.go(number, to);
+            self.translator.dirty = dirty;
+            self.translator.builder.switch_to_block(other);
+            self.translator.builder.seal_block(other);
+        }
+    }
+
+    /// Goes on where block `number` leads by `way`: not taken, taken.
+    fn way(&mut self, number: usize, way: usize) {
+        let source = &self.source.blocks[number];
+        let dirty = self.translator.dirty;
+        match source.next[way] {
+            Next::Block(to) => self.go(number, to),
+            _ => self.translator.leave(if way == 1 { exit::TAKEN } else { exit::UNTAKEN }),
+        }
+        self.translator.dirty = dirty;
+    }
+}
+
+/// Jumps without arguments.
+trait InsJump {
+    fn ins_jump(&mut self, to: Block);
+}
+
+impl InsJump for FunctionBuilder<'_> {
+    fn ins_jump(&mut self, to: Block) {
+        use cranelift_codegen::ir::InstBuilder;
+        self.ins().jump(to, []);
+    }
+}
