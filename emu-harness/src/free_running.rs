@@ -17,8 +17,10 @@ use emu_core::{
     arch::{Efer, Flags, Seg, Segment, attr, vector},
     cpu::Cpu,
     engine::{CpuIo, VcpuSignal, request},
+    region::Thresholds,
     state::TableRegister,
 };
+use emu_jit::{Jit, JitError, Options};
 use std::sync::Arc;
 
 /// Pages of the system, behind the paging structures: what user code cannot reach.
@@ -92,6 +94,8 @@ pub struct FreeRunning {
     interpreter: Interpreter,
     signal: Arc<VcpuSignal>,
     interrupts: Option<Random>,
+    /// Times that a setup is executed: the last one counts.
+    passes: u32,
 }
 
 impl FreeRunning {
@@ -99,7 +103,21 @@ impl FreeRunning {
     pub fn new(interrupts: Option<u64>) -> Self {
         let signal = Arc::new(VcpuSignal::default());
         let interpreter = Interpreter::wired(signal.clone(), Arc::new(EndPort(signal.clone())));
-        FreeRunning { interpreter, signal, interrupts: interrupts.map(Random::new) }
+        FreeRunning { interpreter, signal, interrupts: interrupts.map(Random::new), passes: 1 }
+    }
+
+    /// The same with code translated for both tiers as soon as it is executed again, which it is: each setup is
+    /// executed as often as it takes.
+    ///
+    /// # Errors
+    /// If there is no translator for this host.
+    pub fn translated(interrupts: Option<u64>) -> Result<Self, JitError> {
+        let mut free = Self::new(interrupts);
+        let thresholds = Thresholds { warm: 1, hot: 1 };
+        let jit = Jit::new(Options { threads: 0, cache: 16 << 20, thresholds })?;
+        free.interpreter.cpu.set_translator(Arc::new(jit));
+        free.passes = 5;
+        Ok(free)
     }
 
     /// Writes the pages of the system.
@@ -129,6 +147,39 @@ impl FreeRunning {
             self.interpreter.write(GDT + 8 * (number as u64 + 1), &descriptor(segment).to_le_bytes());
         }
         self.interpreter.write(TSS + 4, &STACK.to_le_bytes());
+    }
+
+    /// Puts everything in place to run `setup` to `end`; returns the bytes that were there. Code that has not changed
+    /// stays known, unless it is the `first` time.
+    fn begin(&mut self, setup: &Setup, end: u64, first: bool) -> Result<Vec<u8>, Unsuitable> {
+        let changed = |region: &Region| {
+            let mut wanted = region.bytes.clone();
+            let at = end.checked_sub(region.address);
+            if let Some(byte) = at.and_then(|at| wanted.get_mut(at as usize)) {
+                *byte = 0xCC;
+            }
+            region.rights.execute && self.interpreter.read(region.address, wanted.len()) != wanted
+        };
+        let forget = first || setup.memory.iter().any(changed);
+        self.interpreter.clear_map(true);
+        for region in &setup.memory {
+            self.interpreter.place(setup, region)?;
+        }
+        self.install(setup);
+        let replaced = self.interpreter.read(end, 1);
+        self.interpreter.write(end, &[0xCC]);
+        if forget {
+            self.interpreter.forget();
+        }
+        let mut state = setup.state.clone();
+        state.segments.gdtr = TableRegister { base: GDT, limit: 5 * 8 - 1 };
+        state.segments.idtr = TableRegister { base: IDT, limit: 0xFFF };
+        state.segments.tr =
+            Segment { selector: TSS_SELECTOR, attr: attr::P | 11, limit: 0x67, base: TSS, unusable: false };
+        state.general.rflags |= Flags::IF;
+        self.interpreter.cpu.load_state(&state);
+        self.signal.clear(request::INTERRUPT | request::STOP);
+        Ok(replaced)
     }
 
     fn run(&mut self, instructions: u32) -> Result<(), Unsuitable> {
@@ -203,27 +254,16 @@ impl Executor for FreeRunning {
         let Some(stop) = setup.stop.filter(|_| user) else {
             return Err(Unsuitable("not user code in long mode that stops at an address".into()));
         };
-        self.interpreter.clear_map(true);
-        for region in &setup.memory {
-            self.interpreter.place(setup, region)?;
+        let end = stop.wrapping_add(setup.state.segments.data[1].base);
+        let mut replaced = Vec::new();
+        for pass in 0..self.passes {
+            replaced = self.begin(setup, end, pass == 0)?;
+            self.run(setup.instructions)?;
         }
-        self.install(setup);
-        let stop = stop.wrapping_add(setup.state.segments.data[1].base);
-        let replaced = self.interpreter.read(stop, 1);
-        self.interpreter.write(stop, &[0xCC]);
-        self.interpreter.forget();
-        let mut state = setup.state.clone();
-        state.segments.gdtr = TableRegister { base: GDT, limit: 5 * 8 - 1 };
-        state.segments.idtr = TableRegister { base: IDT, limit: 0xFFF };
-        state.segments.tr =
-            Segment { selector: TSS_SELECTOR, attr: attr::P | 11, limit: 0x67, base: TSS, unusable: false };
-        state.general.rflags |= Flags::IF;
-        self.interpreter.cpu.load_state(&state);
-        self.run(setup.instructions)?;
         self.signal.clear(request::INTERRUPT);
         let (mut state, exception) = self.collect(setup)?;
         state.general.rflags.set(Flags::IF, setup.state.general.rflags.contains(Flags::IF));
-        self.interpreter.write(stop, &replaced);
+        self.interpreter.write(end, &replaced);
         let bytes = |region: &Region| self.interpreter.read(region.address, region.bytes.len());
         Ok(Outcome {
             state,

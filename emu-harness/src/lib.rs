@@ -17,6 +17,7 @@ pub mod free_running;
 pub mod fuzz;
 pub mod generate;
 pub mod interpreter;
+pub mod jit;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kvm;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -3,7 +3,7 @@
 //! Parsing gives only values that make sense by themselves. What depends on the files named, or on the CPU
 //! models there are, is checked where that knowledge is.
 
-use emu_core::{clock::wall_clock_seconds, cpu_model};
+use emu_core::{clock::wall_clock_seconds, cpu_model, region::Thresholds};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 mod timestamp;
@@ -36,6 +36,8 @@ pub struct MachineConfig {
     pub memory: u64,
     /// Number of vCPUs.
     pub cpus: u32,
+    /// What executes the guest's code.
+    pub engine: EngineSpec,
     /// CPU model and features.
     pub cpu: CpuSpec,
     /// Where COM1, COM2, ... are connected.
@@ -62,6 +64,7 @@ impl Default for MachineConfig {
             append: String::new(),
             memory: 128 * MIB,
             cpus: 1,
+            engine: EngineSpec::default(),
             cpu: CpuSpec::default(),
             serial: vec![SerialSpec::Stdio],
             debugcon: None,
@@ -72,6 +75,40 @@ impl Default for MachineConfig {
             trace: Vec::new(),
         }
     }
+}
+
+/// What executes the guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineSpec {
+    /// Which engine.
+    pub kind: EngineKind,
+    /// Threads of the translator.
+    pub jit_threads: u32,
+    /// Bytes of translated code that are kept at most.
+    pub jit_cache: u64,
+    /// When code is translated.
+    pub thresholds: Thresholds,
+}
+
+impl Default for EngineSpec {
+    fn default() -> Self {
+        EngineSpec {
+            kind: EngineKind::default(),
+            jit_threads: 1,
+            jit_cache: 256 * MIB,
+            thresholds: emu_jit::Options::default().thresholds,
+        }
+    }
+}
+
+/// Engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum EngineKind {
+    /// The interpreter alone
+    #[default]
+    Interp,
+    /// The interpreter, and translated code where code is hot
+    Jit,
 }
 
 /// An initial ramdisk or a multiboot module.

@@ -82,3 +82,42 @@ fn a_difference_is_shrunk_to_the_piece_that_makes_it() {
     assert_eq!((difference.block.pieces.len(), register), (1, Register::R8D));
     assert!(difference.what[0].starts_with("r8: "), "{difference}");
 }
+
+#[test]
+fn translated_blocks_do_what_single_instructions_do() {
+    let mut translated = FreeRunning::translated(None).unwrap();
+    agree(&mut Interpreter::new(), &mut translated, 0x3333_4444_5555_6661);
+}
+
+#[test]
+fn interrupts_between_translated_blocks_are_not_noticed() {
+    let mut translated = FreeRunning::translated(Some(0x88)).unwrap();
+    agree(&mut Interpreter::new(), &mut translated, 0x4444_5555_6666_7773);
+}
+
+/// A loop that calls a function in the next page, in which the interpreter executes an instruction.
+#[test]
+fn a_region_of_two_pages_leaves_and_comes_back_in_either() {
+    let page = |address, code: &[u8]| Region { address, bytes: code.to_vec(), rights: Rights::ALL };
+    // 101000: call 102000; dec ebx; jnz 101000
+    let main = [0xE8, 0xFB, 0x0F, 0, 0, 0xFF, 0xCB, 0x75, 0xF7];
+    // 102000: mov rdi,r8; mov ecx,8; rep stosb; add r9,rdi; ret
+    let function = [0x4C, 0x89, 0xC7, 0xB9, 8, 0, 0, 0, 0xF3, 0xAA, 0x49, 0x01, 0xF9, 0xC3];
+    let mut state = Interpreter::new().state_in(Mode::Long64, 3, 0, &[]);
+    state.general.rip = CODE;
+    let gpr = &mut state.general.gpr;
+    (gpr[0], gpr[3], gpr[4], gpr[8]) = (0x41, 300, DATA + 0x800, DATA);
+    let setup = Setup {
+        mode: Mode::Long64,
+        state,
+        memory: vec![page(CODE, &main), page(CODE + 0x1000, &function), page(DATA, &[0; 0x1000])],
+        instructions: 10_000,
+        stop: Some(CODE + main.len() as u64),
+    };
+
+    let single = Executor::execute(&mut Interpreter::new(), &setup).unwrap();
+    let translated = FreeRunning::translated(None).unwrap().execute(&setup).unwrap();
+
+    assert_eq!((single.exception, single.state.general.gpr[3]), (None, 0));
+    assert_eq!(differences(&single, &translated), Vec::<String>::new());
+}

@@ -80,8 +80,7 @@ impl Interpreter {
 
     /// Forgets all decoded code and all translations.
     pub fn forget(&mut self) {
-        self.cpu.blocks.flush();
-        self.cpu.mmu.flush_all();
+        self.cpu.forget_code();
     }
 
     /// [`state_at_rest`], with the pages that hold the addresses `present` mapped to themselves.
@@ -119,9 +118,25 @@ impl Interpreter {
 
     /// Executes from the state and memory that are in place.
     fn run(&mut self, setup: &Setup) -> Outcome {
+        self.run_by(setup, &step)
+    }
+
+    /// Executes `setup` by `step`, which executes one instruction.
+    pub(crate) fn execute_by(&mut self, setup: &Setup, step: Step<'_>) -> Result<Outcome, Unsuitable> {
+        self.prepare(setup)?;
+        Ok(self.run_by(setup, step))
+    }
+
+    /// The same with the translations of addresses that are left.
+    pub(crate) fn execute_again_by(&mut self, setup: &Setup, step: Step<'_>) -> Result<Outcome, Unsuitable> {
+        self.restore(setup)?;
+        Ok(self.run_by(setup, step))
+    }
+
+    fn run_by(&mut self, setup: &Setup, step: Step<'_>) -> Outcome {
         let (mut completed, mut raised) = (0, None);
         while completed < setup.instructions && (completed == 0 || Some(self.cpu.rip) != setup.stop) {
-            raised = Interpreter::execute(self).err();
+            raised = step(&mut self.cpu).err();
             if raised.is_some() {
                 break;
             }
@@ -188,11 +203,19 @@ impl Interpreter {
 
     /// Executes one instruction, all of its repetitions. An exception leaves the state as it was.
     pub fn execute(&mut self) -> Result<(), Exception> {
-        loop {
-            match self.cpu.execute_one() {
-                Err(Exception::Restart) => {}
-                result => return result,
-            }
+        step(&mut self.cpu)
+    }
+}
+
+/// Executes one instruction of a CPU.
+pub(crate) type Step<'a> = &'a dyn Fn(&mut Cpu) -> Result<(), Exception>;
+
+/// One instruction, all of its repetitions.
+fn step(cpu: &mut Cpu) -> Result<(), Exception> {
+    loop {
+        match cpu.execute_one() {
+            Err(Exception::Restart) => {}
+            result => return result,
         }
     }
 }

@@ -18,8 +18,9 @@ pub use worker::{Against, Finding};
 use crate::{
     corpus::Mode,
     generate::{Form, Generator},
+    jit::Translated,
 };
-use emu_core::cpu_model::CpuModel;
+use emu_core::{cpu_model::CpuModel, region::Tier};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -33,9 +34,21 @@ use worker::Worker;
 /// Trials that a thread does in a row, of one form or several: as many as fit into a batch of the oracle.
 const UNIT: u64 = 128;
 
+/// Whose results are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subject {
+    /// The interpreter's; the host's processor is the oracle.
+    #[default]
+    Interpreter,
+    /// The translator's, in both tiers; the interpreter is the oracle.
+    Translator,
+}
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Sweep {
+    /// Whose results are looked at.
+    pub subject: Subject,
     /// Forms whose name (`Add_rm32_r32`) or mnemonic contains this, regardless of case. Empty: all.
     pub rows: String,
     /// Only forms in the mode of this name in the corpus. Empty: all.
@@ -56,6 +69,7 @@ impl Default for Sweep {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         Sweep {
+            subject: Subject::default(),
             rows: String::new(),
             mode: String::new(),
             cases: 100_000,
@@ -155,6 +169,16 @@ impl Sweep {
         generator.forms().iter().filter(|form| in_mode(form) && has_name(form)).copied().collect()
     }
 
+    fn worker(&self) -> Worker {
+        match self.subject {
+            Subject::Interpreter => Worker::new(),
+            Subject::Translator => {
+                let tiers = [Tier::Warm, Tier::Hot].map(Translated::new);
+                Worker::of_translators(tiers.into_iter().flatten().collect())
+            }
+        }
+    }
+
     /// Runs it. `progress` is told how many trials have been done, by any thread.
     pub fn run(&self, model: &CpuModel, progress: &(dyn Fn(u64) + Sync)) -> Report {
         let generator = Generator::new(model);
@@ -174,7 +198,7 @@ impl Sweep {
             }
         });
         let Found { tallies, findings } = shared.found.into_inner().unwrap_or_default();
-        let mut worker = Worker::new();
+        let mut worker = self.worker();
         let findings = findings.into_iter().map(|(_, finding)| worker.shrink(&generator, finding)).collect();
         let forms = tallies.into_iter().map(|(form, tally)| (forms[form], tally)).collect();
         Report { forms, findings, no_oracle: worker.no_oracle().map(str::to_owned) }
@@ -183,7 +207,7 @@ impl Sweep {
 
 impl Shared<'_> {
     fn work(&self, progress: &(dyn Fn(u64) + Sync)) {
-        let mut worker = Worker::new();
+        let mut worker = self.sweep.worker();
         let all = self.forms.len() as u64 * self.per_form;
         loop {
             let start = self.next.fetch_add(UNIT, Ordering::Relaxed);

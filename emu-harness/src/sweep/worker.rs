@@ -6,10 +6,11 @@ use super::{
     shrink,
 };
 use crate::{
-    Outcome, Setup, Unsuitable,
+    Executor, Outcome, Setup, Unsuitable,
     corpus::{self, Exception},
     generate::{Form, Generator, Trial},
     interpreter::Interpreter,
+    jit::Translated,
     undefined::Undefined,
 };
 use iced_x86::Mnemonic;
@@ -23,6 +24,8 @@ pub enum Against {
     Itself,
     /// The host's processor.
     Native,
+    /// Its own outcome; what differs is the translator's.
+    Translated,
 }
 
 impl std::fmt::Display for Against {
@@ -30,6 +33,7 @@ impl std::fmt::Display for Against {
         f.write_str(match self {
             Against::Itself => "interp (exact)",
             Against::Native => "native",
+            Against::Translated => "interp, which the translator differs from",
         })
     }
 }
@@ -55,6 +59,7 @@ pub struct Finding {
 pub struct Worker {
     interpreter: Interpreter,
     oracle: Result<Oracle, String>,
+    translators: Vec<Translated>,
 }
 
 /// What an oracle makes of a setup.
@@ -68,6 +73,8 @@ pub struct Run {
     warm: Option<Outcome>,
     /// On the host's processor, if that can be compared.
     native: Option<Outcome>,
+    /// On the translators.
+    translated: Vec<Outcome>,
 }
 
 impl Run {
@@ -77,7 +84,10 @@ impl Run {
         let native = native.map(|wanted| Pair { against: Against::Native, wanted, found: &self.cold });
         let warm = self.warm.as_ref();
         let itself = warm.map(|found| Pair { against: Against::Itself, wanted: &self.cold, found });
-        native.into_iter().chain(itself)
+        let translated = self.translated.iter();
+        let translated =
+            translated.map(|found| Pair { against: Against::Translated, wanted: &self.cold, found });
+        native.into_iter().chain(itself).chain(translated)
     }
 }
 
@@ -95,7 +105,7 @@ pub struct Pair<'a> {
 impl Pair<'_> {
     fn extent(&self) -> Extent {
         match self.against {
-            Against::Itself => Extent::All,
+            Against::Itself | Against::Translated => Extent::All,
             Against::Native => Extent::User,
         }
     }
@@ -118,7 +128,13 @@ impl Default for Worker {
 impl Worker {
     /// With the host's processor as oracle, if it can be had.
     pub fn new() -> Self {
-        Worker { interpreter: Interpreter::new(), oracle: oracle() }
+        Worker { interpreter: Interpreter::new(), oracle: oracle(), translators: Vec::new() }
+    }
+
+    /// With the interpreter as the oracle of translators.
+    pub fn of_translators(translators: Vec<Translated>) -> Self {
+        let oracle = Err("the interpreter is the oracle".to_owned());
+        Worker { interpreter: Interpreter::new(), oracle, translators }
     }
 
     /// Why there is no oracle.
@@ -180,7 +196,10 @@ impl Worker {
         let [cold, warm] = self.interpreter.execute_cold_and_warm(setup).ok()?;
         tally.trials += 1;
         let native = answer.and_then(|answer| judge(answer, &cold, tally));
-        Some(Run { cold, warm: Some(warm).filter(|_| !by_chance(form)), native })
+        let sure = !by_chance(form);
+        let translators = self.translators.iter_mut().filter(|_| sure);
+        let translated = translators.filter_map(|translator| translator.execute(setup).ok()).collect();
+        Some(Run { cold, warm: Some(warm).filter(|_| sure), native, translated })
     }
 
     /// Reduces a finding to what matters, and writes it as a line of the corpus.

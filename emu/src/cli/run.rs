@@ -3,14 +3,15 @@
 use super::{check, cpu::WithModelNames};
 use crate::{
     config::{
-        CpuSpec, DEFAULT_CPU_MODEL, MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, parse_cpus,
-        parse_memory,
+        CpuSpec, DEFAULT_CPU_MODEL, EngineKind, EngineSpec, MachineConfig, Module, RtcSpec, SerialSpec,
+        TraceSpec, parse_cpus, parse_memory,
     },
     console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
     logger,
 };
 use clap::{Args, ValueHint};
+use emu_core::region::Thresholds;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 const EXAMPLES: &str = "\
@@ -63,6 +64,28 @@ pub struct RunOptions {
     )]
     cpu: CpuSpec,
 
+    /// What executes the guest's code
+    #[arg(long, value_name = "ENGINE", help_heading = "Engine", default_value = "interp")]
+    engine: EngineKind,
+
+    /// Threads that translate hot code; with 0 the processors do it themselves
+    #[arg(long, value_name = "N", help_heading = "Engine", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=64))]
+    jit_threads: u32,
+
+    /// Translated code that is kept at most
+    #[arg(long, value_name = "SIZE", help_heading = "Engine", default_value = "256M", value_parser = parse_memory)]
+    jit_cache: u64,
+
+    /// When code is translated: after a block has been entered WARM times, and again after HOT instructions
+    #[arg(
+        long,
+        value_name = "WARM,HOT",
+        help_heading = "Engine",
+        default_value = "30000,3000000",
+        value_parser = parse_thresholds
+    )]
+    jit_thresholds: Thresholds,
+
     /// The real-time clock at power-on: utc, local, seconds since 1970, or a date such as 2026-01-31T23:59:59
     #[arg(long, value_name = "TIME", help_heading = "Machine", default_value = "utc")]
     rtc: RtcSpec,
@@ -103,6 +126,14 @@ pub struct RunOptions {
     trace: Vec<TraceSpec>,
 }
 
+fn parse_thresholds(text: &str) -> Result<Thresholds, String> {
+    let numbers = text.split_once(',').and_then(|(warm, hot)| Some((warm.parse().ok()?, hot.parse().ok()?)));
+    match numbers {
+        Some((warm, hot)) if warm > 0 => Ok(Thresholds { warm, hot }),
+        _ => Err("use two numbers, of which the first is at least 1, as in 30000,3000000".into()),
+    }
+}
+
 impl RunOptions {
     /// Runs the machine to its end.
     pub fn run(self) -> Result<ExitReason, RunError> {
@@ -132,6 +163,12 @@ impl RunOptions {
             append: self.append.unwrap_or_default(),
             memory: self.memory,
             cpus: self.cpus,
+            engine: EngineSpec {
+                kind: self.engine,
+                jit_threads: self.jit_threads,
+                jit_cache: self.jit_cache,
+                thresholds: self.jit_thresholds,
+            },
             cpu: self.cpu,
             serial: if self.serial.is_empty() { vec![SerialSpec::Stdio] } else { self.serial },
             debugcon: self.debugcon,

@@ -23,7 +23,7 @@ mod trace;
 mod vcpu;
 
 use crate::{
-    config::{CpuSpec, MIB, MachineConfig},
+    config::{CpuSpec, EngineKind, EngineSpec, MIB, MachineConfig},
     console::HostPorts,
     exit::{ExitReason, OptionError, RunError},
 };
@@ -35,8 +35,10 @@ use emu_core::{
     cpu_model::CpuModel,
     engine::{CpuIo, VcpuSignal},
     memory::{GuestMemory, MemoryError, PhysicalMemory},
+    region::Translator,
     state::CpuState,
 };
+use emu_jit::Jit;
 use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle};
 use serial::Console;
@@ -47,6 +49,17 @@ use vcpu::{VcpuParts, Vcpus};
 /// Builds the machine, connects it to the host's ports, and runs it until it stops.
 pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunError> {
     Machine::build(config, ports)?.run()
+}
+
+/// The translator for `config`'s engine; none for the interpreter.
+fn translator(config: &MachineConfig) -> Result<Option<Arc<dyn Translator>>, RunError> {
+    let EngineSpec { kind, jit_threads, jit_cache, thresholds } = config.engine;
+    if kind == EngineKind::Interp {
+        return Ok(None);
+    }
+    let options = emu_jit::Options { threads: jit_threads as usize, cache: jit_cache as usize, thresholds };
+    let jit = Jit::new(options).map_err(|error| anyhow::Error::new(error).context("--engine jit"))?;
+    Ok(Some(Arc::new(jit)))
 }
 
 /// A machine that is built and not started.
@@ -87,12 +100,14 @@ impl Machine {
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
             Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
+        let translator = translator(&config)?;
         let parts = signals.into_iter().map(|signal| VcpuParts {
             model: model.clone(),
             memory: memory.clone(),
             signal,
             io: io.clone(),
             trace: traces.of_vcpu(),
+            translator: translator.clone(),
         });
         let vcpus = Vcpus::start(parts)?;
         Ok(Machine { config, model, guest, layout, memory, chipset, lifecycle, timers, vcpus, console })

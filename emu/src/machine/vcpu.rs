@@ -8,8 +8,9 @@ use emu_core::{
     cpu::{Cpu, Trace},
     cpu_model::CpuModel,
     engine::{CpuIo, VcpuSignal, request},
-    interp::{BlockCache, Stop},
+    interp::Stop,
     memory::PhysicalMemory,
+    region::Translator,
     state::CpuState,
 };
 use std::{
@@ -38,6 +39,8 @@ pub struct VcpuParts {
     pub io: Arc<dyn CpuIo>,
     /// Its trace.
     pub trace: Option<Box<dyn Trace>>,
+    /// What translates its hot code.
+    pub translator: Option<Arc<dyn Translator>>,
 }
 
 /// The threads of all vCPUs.
@@ -123,16 +126,19 @@ impl Drop for Vcpus {
 }
 
 fn make(number: usize, parts: VcpuParts) -> Box<Cpu> {
-    let VcpuParts { model, memory, signal, io, trace } = parts;
+    let VcpuParts { model, memory, signal, io, trace, translator } = parts;
     let mut cpu = Cpu::new(number, model, memory, signal, io);
     cpu.trace = trace;
+    if let Some(translator) = translator {
+        cpu.set_translator(translator);
+    }
     cpu
 }
 
 /// Runs from `state` until asked to stop.
 fn run(cpu: &mut Cpu, state: &CpuState) -> CpuState {
     // The firmware has written to RAM behind the CPUs' backs.
-    cpu.blocks = BlockCache::new(cpu.model.cpus() as usize);
+    cpu.forget_code();
     cpu.load_state(state);
     match cpu.run() {
         Stop::Requested => cpu.save_state(),

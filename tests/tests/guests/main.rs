@@ -4,6 +4,7 @@
 
 mod benchmark;
 mod embedded;
+mod jit;
 mod linux;
 mod memtest;
 mod modules;

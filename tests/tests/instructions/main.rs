@@ -3,6 +3,7 @@
 mod corpus;
 mod differential;
 mod effects;
+mod jit;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod kvm;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

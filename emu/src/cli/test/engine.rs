@@ -3,7 +3,8 @@
 use crate::exit::{OptionError, RunError};
 use clap::ValueEnum;
 use emu_core::cpu_model::CpuModel;
-use emu_harness::{Executor, interpreter::Interpreter};
+use emu_core::region::Tier;
+use emu_harness::{Executor, interpreter::Interpreter, jit::Translated};
 
 /// Something that executes instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -14,7 +15,7 @@ pub enum Engine {
     Native,
     /// The host's KVM
     Kvm,
-    /// The compiler to host code
+    /// The translator to host code
     Jit,
 }
 
@@ -29,7 +30,10 @@ impl Engine {
             }
             Engine::Native => native().map_err(|reason| unavailable("native", &reason)),
             Engine::Kvm => kvm().map_err(|reason| unavailable("kvm", &reason)),
-            Engine::Jit => Err(unavailable("jit", "this emu has no compiler to host code")),
+            Engine::Jit => match Translated::new(Tier::Hot) {
+                Ok(translated) => Ok(Box::new(translated)),
+                Err(reason) => Err(unavailable("jit", &reason.to_string())),
+            },
         }
     }
 }

@@ -18,6 +18,10 @@ pub enum Against {
     Interrupts,
     /// The host's processor
     Native,
+    /// The translator, everything translated as soon as it is executed again
+    Jit,
+    /// The same, with interrupts between blocks
+    JitInterrupts,
 }
 
 /// The options of `emu test fuzz`.
@@ -68,6 +72,18 @@ impl FuzzOptions {
             Against::Blocks => Ok(Box::new(FreeRunning::new(None))),
             Against::Interrupts => Ok(Box::new(FreeRunning::new(Some(self.seed.get())))),
             Against::Native => native(),
+            Against::Jit => translated(None),
+            Against::JitInterrupts => translated(Some(self.seed.get())),
+        }
+    }
+}
+
+fn translated(interrupts: Option<u64>) -> Result<Box<dyn Executor>, RunError> {
+    match FreeRunning::translated(interrupts) {
+        Ok(free) => Ok(Box::new(free)),
+        Err(reason) => {
+            let problem = format!("{reason}; use blocks or interrupts");
+            Err(OptionError::new("--against", "jit", problem).into())
         }
     }
 }

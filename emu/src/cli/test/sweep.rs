@@ -10,7 +10,7 @@ use emu_core::cpu_model::CpuModel;
 use emu_harness::{
     corpus::Mode,
     generate::Generator,
-    sweep::{Finding, Report, Sweep},
+    sweep::{Finding, Report, Subject, Sweep},
 };
 use std::fmt::Write;
 
@@ -20,10 +20,24 @@ Examples:
   emu test sweep --rows shld --cases 1000000 --seed 7
   emu test sweep --rows Add_rm32_r32 --mode c16 --first 41 --cases 1";
 
+/// Engines that can be swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Swept {
+    /// The interpreter
+    Interp,
+    /// The translator to host code
+    Jit,
+}
+
 /// The options of `emu test sweep`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SweepOptions {
+    /// Whose results are looked at: the interpreter's, which are held against the host's processor, or the
+    /// translator's, which are held against the interpreter
+    #[arg(long, value_name = "ENGINE", default_value = "interp")]
+    engine: Swept,
+
     /// Only forms with this in their names: a mnemonic, or a form such as Add_rm32_r32
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     rows: String,
@@ -67,6 +81,10 @@ impl SweepOptions {
     pub fn run(self) -> Result<Verdict, RunError> {
         let defaults = Sweep::default();
         let sweep = Sweep {
+            subject: match self.engine {
+                Swept::Interp => Subject::Interpreter,
+                Swept::Jit => Subject::Translator,
+            },
             rows: self.rows,
             mode: self.mode.unwrap_or_default(),
             cases: self.cases,
