@@ -16,6 +16,8 @@ pub const MIB: u64 = 1 << 20;
 pub const MIN_MEMORY: u64 = MIB;
 /// The most memory a machine has: what a 40-bit guest-physical address reaches.
 pub const MAX_MEMORY: u64 = 1 << 40;
+/// The most memory for translated code.
+const MAX_CODE: u64 = 64 << 30;
 /// The most vCPUs: APIC ids are eight bits wide, and 255 is the broadcast.
 pub const MAX_CPUS: u32 = 254;
 /// The most serial ports a PC has.
@@ -275,8 +277,8 @@ impl FromStr for TraceSpec {
     }
 }
 
-/// Parses a size of memory: a plain number is MiB; K, M, G and T (also KiB, KB, ...) are powers of 1024.
-pub fn parse_memory(text: &str) -> Result<u64, String> {
+/// A size in bytes.
+fn parse_size(text: &str) -> Result<u64, String> {
     const SHAPE: &str = "use a number of MiB or a size, as in 512, 128M or 4G";
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
@@ -290,8 +292,22 @@ pub fn parse_memory(text: &str) -> Result<u64, String> {
         "T" | "TB" | "TIB" => 1 << 40,
         _ => return Err(format!("\"{}\" is not a unit; {SHAPE}", suffix.trim())),
     };
-    // A number that does not even fit is too much memory like any other.
-    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).unwrap_or(u64::MAX);
+    // A number that does not even fit is too much like any other.
+    Ok(number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).unwrap_or(u64::MAX))
+}
+
+/// Parses the size of the memory for translated code.
+pub fn parse_code_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < MIB => Err("too small; translated code needs at least 1M".into()),
+        bytes if bytes > MAX_CODE => Err("too large; translated code gets at most 64G".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Parses a size of memory: a plain number is MiB; K, M, G and T (also KiB, KB, ...) are powers of 1024.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
     if bytes < MIN_MEMORY {
         return Err("too small; a machine needs at least 1M".into());
     }

@@ -4,7 +4,7 @@ use super::{check, cpu::WithModelNames};
 use crate::{
     config::{
         CpuSpec, DEFAULT_CPU_MODEL, EngineKind, EngineSpec, MachineConfig, Module, RtcSpec, SerialSpec,
-        TraceSpec, parse_cpus, parse_memory,
+        TraceSpec, parse_code_size, parse_cpus, parse_memory,
     },
     console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
@@ -73,7 +73,7 @@ pub struct RunOptions {
     jit_threads: u32,
 
     /// Translated code that is kept at most
-    #[arg(long, value_name = "SIZE", help_heading = "Engine", default_value = "256M", value_parser = parse_memory)]
+    #[arg(long, value_name = "SIZE", help_heading = "Engine", default_value = "256M", value_parser = parse_code_size)]
     jit_cache: u64,
 
     /// When code is translated: after a block has been entered WARM times, and again after HOT instructions
