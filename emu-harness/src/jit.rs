@@ -4,7 +4,7 @@
 //! compared by the block fuzzer and by whole guests.
 
 use crate::{Executor, Outcome, Setup, Unsuitable, interpreter::Interpreter};
-use emu_core::{arch::Exception, cpu::Cpu, region::Tier};
+use emu_core::{arch::Exception, cpu::Cpu, cpu_model::Generation, region::Tier};
 use emu_jit::{Jit, JitError, Options};
 
 /// See the module.
@@ -22,6 +22,11 @@ impl Translated {
     pub fn new(tier: Tier) -> Result<Self, JitError> {
         let jit = Jit::new(Options { threads: 0, cache: 16 << 20, ..Options::default() })?;
         Ok(Translated { interpreter: Interpreter::new(), jit, tier })
+    }
+
+    /// Executes as an early processor from now on, or as the model `max`: what a case of the corpus asks for.
+    pub fn set_generation(&mut self, generation: Option<Generation>) {
+        self.interpreter.set_generation(generation);
     }
 
     /// Instructions of the guest that host code has been made for.

@@ -18,6 +18,7 @@ fn the_translator_does_what_the_corpus_says(#[case] tier: Tier) {
     let mut translated = Translated::new(tier).unwrap();
     check(&cases(), |case| {
         let setup = case.setup(CODE);
+        translated.set_generation(case.generation);
         match translated.execute(&setup) {
             Ok(outcome) => case.mismatches(&setup, &outcome),
             Err(unsuitable) => vec![unsuitable.to_string()],
