@@ -6,6 +6,7 @@
 //!
 //! See docs/semantics.md, section 9, and docs/adr/0011-regions.md.
 
+mod baseline;
 mod code;
 pub mod emitter;
 mod host;
@@ -13,12 +14,14 @@ mod plan;
 mod region;
 mod stats;
 
+use baseline::Baseline;
 use code::{Code, CodeMemory};
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 use emu_core::{
+    decode::Handler,
     engine::{VcpuSignal, request},
-    region::{BlockKey, Entry, Region, Source, Thresholds, Tier, Translator, digest},
+    region::{BlockKey, Called, Entry, Point, Region, Source, Thresholds, Tier, Translator, digest},
 };
 use host::{Host, HostError};
 use parking_lot::Mutex;
@@ -82,6 +85,8 @@ struct Request {
 struct Shared {
     options: Options,
     host: Host,
+    /// There is a baseline compiler for this host.
+    baseline: bool,
     memory: Arc<CodeMemory>,
     regions: Mutex<FxHashMap<BlockKey, Arc<Region>>>,
     ready: Mutex<FxHashMap<usize, Vec<Arc<Region>>>>,
@@ -122,6 +127,7 @@ impl Jit {
         let shared = Arc::new(Shared {
             options,
             host: Host::new()?,
+            baseline: baseline::is_available(),
             memory: CodeMemory::new(options.cache)?,
             regions: Mutex::default(),
             ready: Mutex::default(),
@@ -177,7 +183,9 @@ impl Translator for Jit {
     fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) {
         self.shared.signals.lock().entry(vcpu).or_insert_with(|| signal.clone());
         let request = Request { vcpu, signal: signal.clone(), source };
-        match &self.requests {
+        // What takes no longer than handing it over is done at once.
+        let at_once = request.source.tier == Tier::Warm && self.shared.baseline;
+        match self.requests.as_ref().filter(|_| !at_once) {
             // Without a receiver the threads have died of a bug, and the interpreter goes on.
             Some(requests) => drop(requests.lock().send(request)),
             None => Workshop::new(&self.shared).serve(&request),
@@ -238,6 +246,9 @@ impl<'a> Workshop<'a> {
 
     /// Host code for `source`, if it is worth any and there is room.
     fn translate(&mut self, source: &Source) -> Result<Option<Region>, HostError> {
+        if source.tier == Tier::Warm && self.shared.baseline {
+            return Ok(self.translate_plainly(source));
+        }
         self.context.clear();
         let built = region::build(&self.shared.host, source, &mut self.context.func, &mut self.builder);
         let Some(facts) = built else { return Ok(None) };
@@ -247,19 +258,45 @@ impl<'a> Workshop<'a> {
             self.shared.make_room();
             return Ok(None);
         };
+        // SAFETY: a function of this signature has been made there.
+        let entry = unsafe { std::mem::transmute::<*const u8, Called>(code.address()) };
+        let entry = Entry::Called(entry);
+        Ok(Some(self.region(source, entry, code, facts.points, facts.floating_point)))
+    }
+
+    /// The same by the baseline compiler.
+    fn translate_plainly(&mut self, source: &Source) -> Option<Region> {
+        let Baseline { bytes, entry, points } = baseline::compile(source)?;
+        let Some(code) = self.shared.memory.place(&bytes) else {
+            self.shared.make_room();
+            return None;
+        };
+        // SAFETY: a handler has been made there; the offset is within it.
+        let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address().add(entry)) };
+        Some(self.region(source, Entry::Handler(entry), code, points, false))
+    }
+
+    fn region(
+        &self,
+        source: &Source,
+        entry: Entry,
+        code: Code,
+        points: Vec<Point>,
+        default_mxcsr: bool,
+    ) -> Region {
         let counters = &self.shared.counters;
         let instructions: i64 = source.blocks.iter().map(emu_core::region::SourceBlock::count).sum();
         counters.regions.fetch_add(1, Ordering::Relaxed);
         counters.instructions.fetch_add(instructions as u64, Ordering::Relaxed);
-        Ok(Some(Region {
-            entry: entry(&code),
+        Region {
+            entry,
             blocks: source.blocks.iter().map(|block| (block.key, digest(&block.insns))).collect(),
-            points: facts.points,
+            points,
             tier: source.tier,
             pages: source.other_pages(),
-            default_mxcsr: facts.floating_point,
+            default_mxcsr,
             code: Box::new(code),
-        }))
+        }
     }
 }
 
@@ -267,9 +304,4 @@ impl<'a> Workshop<'a> {
 fn cpu_time() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-fn entry(code: &Code) -> Entry {
-    // SAFETY: a function of this signature has been made there.
-    unsafe { std::mem::transmute::<*const u8, Entry>(code.address()) }
 }

@@ -16,7 +16,7 @@ use std::{
 pub const DEFAULT_FILTER: &str = "warn";
 
 /// Parts of emu that a filter can name: the crates.
-const PARTS: [&str; 4] = ["emu", "emu_core", "emu_devices", "firmware"];
+const PARTS: [&str; 5] = ["emu", "emu_core", "emu_devices", "emu_jit", "firmware"];
 
 /// Checks a filter: levels, or parts with levels, separated by commas. The logging library itself would take
 /// any word for the name of a part, and a misspelled level would silently log nothing.

@@ -69,10 +69,13 @@ pub mod flag {
     pub const SP32: u16 = 1 << 9;
     /// Decoded in 64-bit mode.
     pub const MODE64: u16 = 1 << 10;
+    /// No instruction, but what a block begins with that is counted or translated: see `interp::hot`.
+    pub const ENTRY: u16 = 1 << 11;
 }
 
-/// Executes one instruction and (in a tail call) what follows it; see `interp`.
-pub type Handler = unsafe fn(&mut crate::cpu::Cpu, *const Insn) -> u32;
+/// Executes one instruction and (in a tail call) what follows it; see `interp`. Translated code is one as well, and so
+/// the calling convention is the host's.
+pub type Handler = unsafe extern "C-unwind" fn(&mut crate::cpu::Cpu, *const Insn) -> u32;
 
 /// One decoded instruction: plain data, in a row with its neighbours.
 #[derive(Clone, Copy)]

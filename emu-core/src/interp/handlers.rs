@@ -71,7 +71,7 @@ pub fn enter(cpu: &mut Cpu, entry: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`], for all handlers here.
-pub unsafe fn fast<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn fast<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: `i` is valid and outlives the call; the emitter does not outlive the borrow of `cpu`.
     let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
     match S::run(&mut e, insn) {
@@ -86,7 +86,7 @@ pub unsafe fn fast<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn quiet<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn quiet<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: as in `fast`.
     let (insn, mut e) = unsafe { (&*i, Quiet::new(cpu)) };
     match S::run(&mut e, insn) {
@@ -101,7 +101,7 @@ pub unsafe fn quiet<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`]; the next instruction is the jump `J`.
-pub unsafe fn fused<S: Semantics, J: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn fused<S: Semantics, J: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: as in `fast`.
     let (insn, jump, mut e) = unsafe { (&*i, &*i.add(1), Fast::new(cpu)) };
     if S::run(&mut e, insn).is_err() {
@@ -119,7 +119,7 @@ pub unsafe fn fused<S: Semantics, J: Semantics>(cpu: &mut Cpu, i: *const Insn) -
 /// # Safety
 /// As [`go`].
 #[cold]
-pub unsafe fn exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
     match run_exact(cpu, insn) {
@@ -137,7 +137,7 @@ pub unsafe fn exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn general(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn general(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     unsafe { exact(cpu, i) }
 }
@@ -146,7 +146,7 @@ pub unsafe fn general(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn waiting(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn waiting(cpu: &mut Cpu, i: *const Insn) -> u32 {
     match crate::microcode::x87::check_pending(cpu) {
         // SAFETY: the caller's promise.
         Ok(()) => unsafe { exact(cpu, i) },
@@ -210,7 +210,7 @@ fn raise(cpu: &mut Cpu, i: &Insn, exception: Exception) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
     cpu.rip = cpu.rip_after(insn);
@@ -245,7 +245,7 @@ fn wants_run_loop(cpu: &Cpu) -> bool {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn undefined(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn undefined(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
     let exception = match insn.imm {
@@ -260,7 +260,7 @@ pub unsafe fn undefined(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`]; the tail follows.
-pub unsafe fn branch<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn branch<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: as in `fast`.
     let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
     match S::run(&mut e, insn) {
@@ -278,7 +278,7 @@ pub unsafe fn branch<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`branch`].
-pub unsafe fn branch_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn branch_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
     match run_exact(cpu, insn) {
@@ -327,7 +327,7 @@ fn can_link(cpu: &Cpu, i: &Insn, taken: bool) -> bool {
 /// # Safety
 /// As [`follow`].
 #[cold]
-unsafe fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
+unsafe extern "C-unwind" fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
     let target = branch_target(cpu, insn, taken);
@@ -367,7 +367,7 @@ unsafe fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) -> u32 {
 ///
 /// # Safety
 /// `i` points to a [`Crossing`].
-pub unsafe fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let crossing = unsafe { &*i.cast::<Crossing>() };
     let base = cpu.regs[usize::from(slot::RIP_BASE)];
@@ -385,7 +385,7 @@ pub unsafe fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
 /// # Safety
 /// As [`cross`].
 #[cold]
-unsafe fn cross_again(cpu: &mut Cpu, i: *const Insn) -> u32 {
+unsafe extern "C-unwind" fn cross_again(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise; nothing else refers to it now.
     let crossing = unsafe { &mut *i.cast_mut().cast::<Crossing>() };
     let base = cpu.regs[usize::from(slot::RIP_BASE)];
@@ -412,7 +412,7 @@ unsafe fn cross_again(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`branch`].
-pub unsafe fn indirect<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn indirect<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: as in `fast`.
     let (insn, mut e) = unsafe { (&*i, Fast::new(cpu)) };
     match S::run(&mut e, insn) {
@@ -430,7 +430,7 @@ pub unsafe fn indirect<S: Semantics>(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`branch`].
-pub unsafe fn indirect_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn indirect_exact(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let insn = unsafe { &*i };
     match run_exact(cpu, insn) {
@@ -469,7 +469,7 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn pause(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn pause(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     cpu.rip = cpu.rip_of(unsafe { &*i });
     if cpu.pauses_here() {
@@ -483,7 +483,7 @@ pub unsafe fn pause(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn stale(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn stale(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     cpu.rip = cpu.rip_of(unsafe { &*i });
     LOOK_UP
@@ -493,7 +493,7 @@ pub unsafe fn stale(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn forward(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn forward(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise; `imm` is the address of a block in this arena, and so is that of another
     // forwarding block, which is skipped from now on.
     unsafe {

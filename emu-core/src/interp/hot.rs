@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`count`] | counts down; at zero looks for a translation, or asks for one |
 //! | [`region`] | runs the translated region that begins here |
+//! | translated code | the same: a region that is a handler itself, see [`Entry::Handler`] |
 //!
 //! A region is made of blocks that this CPU has decoded and linked, that is, executed: see `source`. When
 //! any of them becomes stale, the region is forgotten ([`BlockCache::invalidate`](super::BlockCache)). Its
@@ -19,11 +20,11 @@ use super::{
 use crate::{
     arch::{Exception, Seg},
     cpu::{Cpu, Mode, slot},
-    decode::Insn,
+    decode::{Handler, Insn, flag},
     lane::fp::mxcsr::{CONTROL, DEFAULT},
     region::{
-        BlockKey, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator, digest, exit,
-        layout::GO_ON,
+        BlockKey, Entry, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator, digest,
+        exit, layout::GO_ON,
     },
 };
 use rustc_hash::FxHashMap;
@@ -33,16 +34,21 @@ use std::sync::Arc;
 const FIRST_LOOK: u64 = 16;
 /// Entries after asking before it is asked again.
 const PATIENCE: u64 = 1 << 20;
+/// Instructions in one passage through a region, about.
+const PASSAGE: i64 = 16;
 /// Times that a block may be decoded anew before it is left to the interpreter for good.
 const REWRITES: u8 = 16;
 
 /// A region as this CPU runs it.
+#[repr(C)]
 pub struct Instance {
+    /// This CPU's instruction for every point: those of `all_points`. Translated code reads it.
+    pub points: *const *const Insn,
+    /// What is left until it is worth a better one: instructions, or passages if the region is a handler, which then
+    /// counts them itself.
+    pub left: i64,
     region: Arc<Region>,
-    /// This CPU's instruction for every point.
-    points: Vec<*const Insn>,
-    /// Instructions until it is worth a better one.
-    left: i64,
+    all_points: Vec<*const Insn>,
     /// If it has several pages: the generation of translations, and the RIP base, for which they are known to be where
     /// they should.
     placed: (u32, u64),
@@ -61,6 +67,20 @@ pub struct Hot {
     /// Forgotten, but perhaps still running: they must not move.
     #[expect(clippy::vec_box, reason = "who runs one has its address")]
     retired: Vec<Box<Instance>>,
+}
+
+impl Instance {
+    fn new(region: Arc<Region>, all_points: Vec<*const Insn>, left: i64) -> Self {
+        Instance { points: all_points.as_ptr(), left, region, all_points, placed: (0, 0) }
+    }
+
+    /// What executes it, as the handler of an entry.
+    fn handler(&self) -> Handler {
+        match self.region.entry {
+            Entry::Called(_) => region,
+            Entry::Handler(handler) => handler,
+        }
+    }
 }
 
 // SAFETY: the pointers are into the arena of the CPU that owns this.
@@ -101,21 +121,22 @@ impl Hot {
     pub fn entry(&self, key: BlockKey, rewrites: u8) -> Insn {
         let warm = self.thresholds.map_or(u64::MAX, |thresholds| thresholds.warm.into());
         let left = if rewrites < REWRITES { FIRST_LOOK.min(warm) } else { u64::MAX };
-        Insn { off: (key.0 & 0xFFF) as u16, imm: left, disp: key.0, ..Insn::blank(count) }
+        Insn { off: (key.0 & 0xFFF) as u16, imm: left, disp: key.0, flags: flag::ENTRY, ..Insn::blank(count) }
     }
 }
 
 /// Whether this is an entry of no instruction, before a block's first.
 pub fn is_entry(i: &Insn) -> bool {
     let handler = i.handler as usize;
-    handler == count as *const () as usize || handler == region as *const () as usize
+    let gone = [handlers::stale as *const () as usize, handlers::forward as *const () as usize];
+    i.has(flag::ENTRY) && !gone.contains(&handler)
 }
 
 /// Counts an entry into the block.
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn count(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn count(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the entry is this CPU's, and nothing else refers to it now.
     let left = unsafe {
         let entry = &mut *i.cast_mut();
@@ -133,7 +154,7 @@ pub unsafe fn count(cpu: &mut Cpu, i: *const Insn) -> u32 {
 ///
 /// # Safety
 /// As [`go`].
-pub unsafe fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
+pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: `imm` points to an instance, which lives at least until the run loop comes by, and which nothing else
     // refers to now.
     let instance = unsafe { &mut *((*i).imm as *mut Instance) };
@@ -142,8 +163,11 @@ pub unsafe fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
         return unsafe { go(cpu, i.add(1)) };
     }
     let (budget, base) = (cpu.budget, cpu.regs[usize::from(slot::RIP_BASE)]);
+    let Entry::Called(entry) = instance.region.entry else {
+        unreachable!("a region that is a handler itself")
+    };
     // SAFETY: host code made for this CPU's layout, and the points that it knows by number.
-    let left = unsafe { (instance.region.entry)(cpu, instance.points.as_ptr()) };
+    let left = unsafe { entry(cpu, instance.points) };
     let (kind, number) = exit::unpack(left);
     instance.left -= budget - cpu.budget;
     if instance.left < 0 {
@@ -152,7 +176,7 @@ pub unsafe fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
     if kind == exit::CODE {
         return number as u32;
     }
-    let i = instance.points[number];
+    let i = instance.all_points[number];
     // SAFETY: points are instructions of blocks in the arena; those of branches are the last of theirs.
     unsafe {
         match kind {
@@ -169,6 +193,55 @@ pub unsafe fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
             }
         }
     }
+}
+
+/// The region that begins here, which is a handler, has been passed through often enough to be translated better.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn heat(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    let base = cpu.regs[usize::from(slot::RIP_BASE)];
+    cpu.heat_up(i, base);
+    // SAFETY: instructions of a block follow each other.
+    unsafe { go(cpu, i.add(1)) }
+}
+
+/// Behind the direct branch `i`, which a region has executed and not taken.
+///
+/// # Safety
+/// As [`follow`].
+pub unsafe extern "C-unwind" fn untaken(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { follow(cpu, i, false) }
+}
+
+/// Behind the direct branch `i`, which a region has executed and taken.
+///
+/// # Safety
+/// As [`follow`].
+pub unsafe extern "C-unwind" fn taken(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { follow(cpu, i, true) }
+}
+
+/// Behind the indirect branch `i`, which a region has executed; it leads to `cpu.rip`.
+///
+/// # Safety
+/// As [`jump_to`].
+pub unsafe extern "C-unwind" fn indirect(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    let target = cpu.rip;
+    // SAFETY: the caller's promise.
+    unsafe { jump_to(cpu, i, target) }
+}
+
+/// Before `i`: the run loop has something to do.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn look_around(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    cpu.rip = cpu.rip_of(unsafe { &*i });
+    LOOK_UP
 }
 
 /// An instruction that a region leaves to the interpreter, without leaving itself: see
@@ -225,8 +298,9 @@ impl Cpu {
         let Some(region) = region else { return self.execute_one() };
         // SAFETY: points are instructions of this block.
         let points = region.points.iter().map(|p| unsafe { found.entry.add(p.insn.into()) }).collect();
-        let mut instance = Instance { region, points, left: i64::MAX, placed: (0, 0) };
-        let entry = Insn { imm: &raw mut instance as u64, ..Insn::blank(self::region) };
+        let mut instance = Instance::new(region, points, i64::MAX);
+        let imm = &raw mut instance as u64;
+        let entry = Insn { imm, flags: flag::ENTRY, ..Insn::blank(instance.handler()) };
         // The handler goes on to the instruction behind its entry where the region cannot run.
         if !self.can_run(&mut instance) {
             return self.execute_one();
@@ -350,11 +424,15 @@ impl Cpu {
             }
             entries.push(insns.as_ptr());
         }
-        let left = self.hot.thresholds.map_or(i64::MAX, |thresholds| thresholds.hot.into());
+        let hot = self.hot.thresholds.map_or(i64::MAX, |thresholds| thresholds.hot.into());
+        let left = match region.entry {
+            Entry::Called(_) => hot,
+            Entry::Handler(_) => hot / PASSAGE,
+        };
         // SAFETY: points are within the blocks they name: the digests agree.
         let point = |p: &Point| unsafe { entries[usize::from(p.block)].add(p.insn.into()) };
         let points = region.points.iter().map(point).collect();
-        let instance = Box::new(Instance { region: region.clone(), points, left, placed: (0, 0) });
+        let instance = Box::new(Instance::new(region.clone(), points, left));
         let Some(block) = self.blocks.find(first) else { return false };
         // SAFETY: the first entry of a block in the arena. If it is executed now, that is done with it.
         unsafe {
@@ -362,7 +440,7 @@ impl Cpu {
                 return false;
             }
             (*block.entry).imm = &raw const *instance as u64;
-            (*block.entry).handler = self::region;
+            (*block.entry).handler = instance.handler();
         }
         for &(key, _) in &region.blocks {
             let firsts = self.hot.members.entry(key).or_default();

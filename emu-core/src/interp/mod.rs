@@ -19,7 +19,8 @@ mod specialise;
 mod vector;
 
 pub use blocks::BlockCache;
+pub use blocks::Tail;
 pub use emit::{Exact, Fast, Interp};
-pub use hot::{Hot, exact_within_region};
+pub use hot::{Hot, Instance, exact_within_region, heat, indirect, look_around, taken, untaken};
 pub use observed::Pause;
 pub use run::Stop;

@@ -89,7 +89,7 @@ pub fn long_cpu(model: &str) -> Box<Cpu> {
 
 /// A 64-bit instruction with 64-bit operands (kind, register) and the memory operand `[rsi]`.
 pub fn insn(operands: &[(Kind, u8)]) -> Insn {
-    fn never(_: &mut Cpu, _: *const Insn) -> u32 {
+    extern "C-unwind" fn never(_: &mut Cpu, _: *const Insn) -> u32 {
         0
     }
     let mut i = Insn {

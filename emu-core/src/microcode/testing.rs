@@ -227,7 +227,7 @@ pub fn insn() -> Insn {
     ///
     /// # Safety
     /// None needed.
-    unsafe fn handler(_: &mut Cpu, _: *const Insn) -> u32 {
+    unsafe extern "C-unwind" fn handler(_: &mut Cpu, _: *const Insn) -> u32 {
         0
     }
     Insn {

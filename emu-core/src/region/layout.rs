@@ -7,7 +7,7 @@
 use crate::{
     cpu::{Cpu, LazyFlags},
     decode::Insn,
-    interp::exact_within_region,
+    interp::{Instance, Tail, exact_within_region},
     mmu::{Mmu, TLB_ENTRIES, TlbEntry},
     state::{Extended, Simd, X87},
 };
@@ -68,6 +68,34 @@ pub mod tlb {
     pub const ENTRIES: usize = super::TLB_ENTRIES;
     /// The index of a linear address is the low bits of `linear >> 12 ^ linear >> FOLD`.
     pub const FOLD: u32 = crate::mmu::TLB_FOLD;
+}
+
+/// Instruction: its handler.
+pub const HANDLER: usize = offset_of!(Insn, handler);
+/// Entry of a block: address of this CPU's instance of the region.
+pub const INSTANCE: usize = offset_of!(Insn, imm);
+/// Instance: pointer to this CPU's instruction for every point.
+pub const INSTANCE_POINTS: usize = offset_of!(Instance, points);
+/// Instance: passages until a better translation is asked for, by [`handlers::HEAT`] (64 bits, signed).
+pub const INSTANCE_LEFT: usize = offset_of!(Instance, left);
+/// Last instruction of a block: first instruction of the block after it, untaken and taken; null if it is not known.
+pub const LINK: usize = size_of::<Insn>() + offset_of!(Tail, link);
+/// Last instruction of a block: instructions in the block (64 bits).
+pub const COUNT: usize = size_of::<Insn>() + offset_of!(Tail, count);
+
+/// What a region that is a handler goes on to, with the CPU, an instruction, and everything stored.
+pub mod handlers {
+    use crate::{decode::Handler, interp};
+    /// With its entry: `INSTANCE_LEFT` has become negative.
+    pub const HEAT: Handler = interp::heat;
+    /// With a direct branch, after it: not taken.
+    pub const UNTAKEN: Handler = interp::untaken;
+    /// With a direct branch, after it: taken.
+    pub const TAKEN: Handler = interp::taken;
+    /// With an indirect branch, after it: to what is in RIP.
+    pub const INDIRECT: Handler = interp::indirect;
+    /// With the instruction to go on at: the run loop has something to do.
+    pub const LOOK_AROUND: Handler = interp::look_around;
 }
 
 /// What [`exact`] returns if the region goes on with the next instruction; else it leaves by

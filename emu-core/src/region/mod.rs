@@ -15,7 +15,7 @@ pub mod layout;
 
 use crate::{
     cpu::{Cpu, Mode},
-    decode::Insn,
+    decode::{Handler, Insn},
     engine::VcpuSignal,
 };
 use std::{any::Any, fmt, sync::Arc};
@@ -86,8 +86,19 @@ pub struct Point {
     pub insn: u16,
 }
 
-/// Host code: the CPU, and this CPU's instruction for every point.
-pub type Entry = unsafe extern "C" fn(*mut Cpu, *const *const Insn) -> u64;
+/// Host code: a function of the CPU and of this CPU's instruction for every point.
+pub type Called = unsafe extern "C" fn(*mut Cpu, *const *const Insn) -> u64;
+
+/// How host code is entered and left.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry {
+    /// It is called, and returns an [`exit`].
+    Called(Called),
+    /// It is the handler of its block's entry, whose `imm` is the address of the instance
+    /// ([`layout::INSTANCE_POINTS`]), and it leaves by jumping to handlers: of its points, or those in
+    /// [`layout::handlers`]. It must lie in one page, and must not need MXCSR to be anything.
+    Handler(Handler),
+}
 
 /// A translated region; the same for all CPUs of a machine.
 pub struct Region {

@@ -15,7 +15,7 @@ use emu_harness::encodings::{MemoryOperand, Random, Shape, encode, instruction};
 use iced_x86::{Code, Decoder, Mnemonic, Register};
 
 /// The handler of instructions that are not executed.
-fn never(_: &mut Cpu, _: *const Insn) -> u32 {
+extern "C-unwind" fn never(_: &mut Cpu, _: *const Insn) -> u32 {
     0
 }
 

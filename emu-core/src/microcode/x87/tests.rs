@@ -67,7 +67,7 @@ pub struct Bench {
     pins: Arc<Pins>,
 }
 
-unsafe fn never(_: &mut Cpu, _: *const Insn) -> u32 {
+unsafe extern "C-unwind" fn never(_: &mut Cpu, _: *const Insn) -> u32 {
     0
 }
 
