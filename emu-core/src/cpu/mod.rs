@@ -37,6 +37,8 @@ pub struct Cpu {
     pub budget: i64,
     /// The word of `signal` that the run loop polls. Here for translated code.
     pub attention: *const AtomicU32,
+    /// What the last call of [`fill`](crate::region::fill::fill) has come to.
+    pub filled: u64,
     /// Translation of linear addresses.
     pub mmu: Mmu,
     /// RFLAGS without the arithmetic flags.
@@ -134,6 +136,7 @@ impl Cpu {
             linear_mask: 0,
             budget: 0,
             attention: signal.attention(),
+            filled: 0,
             mmu,
             eflags: Flags::FIXED,
             rip: 0,

@@ -97,7 +97,12 @@ impl Cpu {
     }
 
     /// Guest-physical address for an access at `linear` (its page only).
-    fn physical(&mut self, linear: u64, access: Access, privilege: Privilege) -> Result<u64, Exception> {
+    pub(crate) fn physical(
+        &mut self,
+        linear: u64,
+        access: Access,
+        privilege: Privilege,
+    ) -> Result<u64, Exception> {
         let user = self.user(privilege);
         let walks = self.trace.is_some() && self.mmu.would_walk(linear, access, user);
         let physical = self.mmu.translate(linear, access, user)?;

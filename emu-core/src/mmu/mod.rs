@@ -145,6 +145,13 @@ impl Mmu {
         unsafe { &*self.current.add(tlb::index(linear)) }
     }
 
+    /// Whether `size` bytes at `linear` may be accessed directly by the current table.
+    pub fn is_direct(&self, linear: u64, size: u64, write: bool) -> bool {
+        let entry = self.entry(linear);
+        let tag = if write { entry.write } else { entry.read };
+        linear.wrapping_sub(tag) <= 4096 - size
+    }
+
     /// Brings the context up to date with the control registers, AC, CPL. Flushes what a change of the paging
     /// mode or of a permission bit makes wrong.
     pub fn set_context(&mut self, control: &Control, eflags: Flags, user: bool) {
@@ -283,14 +290,16 @@ impl Mmu {
         let rights = self.admit(linear, physical, access)?;
         if let Some(host) = self.memory.ram().host_ptr(physical & !0xFFF) {
             let watched = self.watches_page(linear);
+            let readable = !watched && rights.contains(PageRights::READ);
             let writable = translation.writable_now && !watched && rights.contains(PageRights::WRITE);
             let entry = tlb::Fill {
                 linear,
                 physical,
                 host,
-                readable: !watched && rights.contains(PageRights::READ),
+                readable,
                 writable,
-                direct_write: writable && !self.memory.code().has_code(physical),
+                // What may be written directly is also read so, by who reads and writes.
+                direct_write: readable && writable && !self.memory.code().has_code(physical),
                 global: translation.global,
                 page_shift: translation.page_shift,
             };

@@ -1,8 +1,8 @@
 //! Where translated code finds things in [`Cpu`], and what it can call.
 //!
 //! Translated code gets a pointer to the CPU. It may read and write the registers, flags and `rip`, and decrease
-//! `budget`; it reads the TLB. It may call [`exact`] with everything it holds stored to the CPU, and must load
-//! it again afterwards.
+//! `budget`; it reads the TLB, and may call [`fill`](super::fill::fill) for what it does not find there. It may call
+//! [`exact`] with everything it holds stored to the CPU, and must load it again afterwards.
 
 use crate::{
     cpu::{Cpu, LazyFlags},
@@ -27,6 +27,8 @@ pub const RIP: usize = offset_of!(Cpu, rip);
 pub const EFLAGS: usize = offset_of!(Cpu, eflags);
 /// Pointer to the word that is not zero when the run loop has something to do (32 bits).
 pub const ATTENTION: usize = offset_of!(Cpu, attention);
+/// What the last call of [`fill`](super::fill::fill) has come to (64 bits).
+pub const FILLED: usize = offset_of!(Cpu, filled);
 /// Pointer to the first entry of the TLB for data accesses.
 pub const TLB: usize = offset_of!(Cpu, mmu) + Mmu::CURRENT;
 /// Vector register `n`, lane `l`: 16 bytes at `VECTOR + 32 * n + 16 * l`.

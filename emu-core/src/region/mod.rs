@@ -11,6 +11,7 @@
 //!
 //! What host code may rely on is told in [`layout`].
 
+pub mod fill;
 pub mod layout;
 
 use crate::{
