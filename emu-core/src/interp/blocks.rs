@@ -53,8 +53,8 @@ pub struct Crossing {
     pub from_base: u64,
     /// RIP base of the block linked to.
     pub to_base: u64,
-    /// Generation of translations.
-    pub generation: u32,
+    /// As long as the code is where it was: see [`Mmu::is_current`](crate::mmu::Mmu::is_current).
+    pub stamp: u32,
 }
 
 const _: () = assert!(size_of::<Tail>() <= size_of::<Insn>() && size_of::<Crossing>() <= size_of::<Insn>());
@@ -93,8 +93,8 @@ pub struct JumpEntry {
     pub entry: *const Insn,
     /// Mode bits.
     pub mode: u32,
-    /// Generation of translations.
-    pub generation: u32,
+    /// As long as the code is where it was: see [`Mmu::is_current`](crate::mmu::Mmu::is_current).
+    pub stamp: u32,
 }
 
 /// See the module.
@@ -128,7 +128,7 @@ impl BlockCache {
     /// An empty cache for one CPU of `cpus`.
     pub fn new(cpus: usize) -> Self {
         let bytes = (TOTAL_BYTES / cpus.max(1)).max(LEAST_BYTES);
-        let none = JumpEntry { rip: 0, rip_base: 0, entry: std::ptr::null(), mode: 0, generation: 0 };
+        let none = JumpEntry { rip: 0, rip_base: 0, entry: std::ptr::null(), mode: 0, stamp: 0 };
         BlockCache {
             max_chunks: bytes / (CHUNK * size_of::<Insn>()),
             chunks: Vec::new(),
@@ -164,9 +164,10 @@ impl BlockCache {
         &self.jumps[((rip ^ rip >> 12) as usize) & (JUMP_ENTRIES - 1)]
     }
 
-    /// The RIP base under which `entry` was entered last, if the cache for indirect jumps has it for `generation`.
-    pub fn rip_base_of(&self, entry: *const Insn, generation: u32) -> Option<u64> {
-        let known = |jump: &&JumpEntry| jump.entry == entry && jump.generation == generation;
+    /// The RIP base under which `entry` was entered last, if the cache for indirect jumps has it under a stamp that
+    /// `is_current`.
+    pub fn rip_base_of(&self, entry: *const Insn, is_current: impl Fn(u32) -> bool) -> Option<u64> {
+        let known = |jump: &&JumpEntry| jump.entry == entry && is_current(jump.stamp);
         self.jumps.iter().find(known).map(|jump| jump.rip_base)
     }
 
@@ -304,7 +305,7 @@ impl BlockCache {
         self.map.clear();
         self.pages.clear();
         for jump in self.jumps.iter_mut() {
-            jump.generation = 0;
+            jump.stamp = 0;
         }
     }
 }

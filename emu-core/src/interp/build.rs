@@ -33,6 +33,8 @@ pub struct Found {
     pub entry: *const Insn,
     /// RIP base.
     pub rip_base: u64,
+    /// How long it stays there: see [`Mmu::is_current`](crate::mmu::Mmu::is_current).
+    pub stamp: u32,
     /// See [`BlockRef::second_page`].
     pub second_page: Option<u64>,
 }
@@ -69,17 +71,17 @@ impl Cpu {
             if first.len == 0 { (*block.entry.add(1)).len } else { first.len }
         };
         self.check_limit(len.into())?;
+        let stamp = self.mmu.link_stamp(linear);
         if block.second_page.is_none() {
-            let generation = self.mmu.generation();
             self.blocks.set_jump(JumpEntry {
                 rip: self.rip,
                 rip_base,
                 entry: block.entry,
                 mode: mode.bits(),
-                generation,
+                stamp,
             });
         }
-        Ok(Found { entry: block.entry, rip_base, second_page: block.second_page })
+        Ok(Found { entry: block.entry, rip_base, stamp, second_page: block.second_page })
     }
 
     /// Linear address of the next instruction.

@@ -345,13 +345,12 @@ unsafe extern "C-unwind" fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) ->
         let link = if found.rip_base == from_base {
             found.entry
         } else {
-            let generation = cpu.mmu.generation();
             let crossing = Crossing {
                 handler: cross,
                 entry: found.entry,
                 from_base,
                 to_base: found.rip_base,
-                generation,
+                stamp: found.stamp,
             };
             cpu.blocks.insert_crossing(crossing)
         };
@@ -371,7 +370,7 @@ pub unsafe extern "C-unwind" fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let crossing = unsafe { &*i.cast::<Crossing>() };
     let base = cpu.regs[usize::from(slot::RIP_BASE)];
-    if crossing.generation == cpu.mmu.generation() && crossing.from_base == base {
+    if cpu.mmu.is_current(crossing.stamp) && crossing.from_base == base {
         cpu.regs[usize::from(slot::RIP_BASE)] = crossing.to_base;
         // SAFETY: a block of this arena.
         return unsafe { go(cpu, crossing.entry) };
@@ -401,7 +400,7 @@ unsafe extern "C-unwind" fn cross_again(cpu: &mut Cpu, i: *const Insn) -> u32 {
         crossing.entry = found.entry;
         crossing.from_base = base;
         crossing.to_base = found.rip_base;
-        crossing.generation = cpu.mmu.generation();
+        crossing.stamp = found.stamp;
     }
     cpu.regs[usize::from(slot::RIP_BASE)] = found.rip_base;
     // SAFETY: just looked up.
@@ -450,9 +449,9 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
     // SAFETY: the caller's promise; nothing else refers to the tail now.
     let tail = unsafe { &mut *i.add(1).cast_mut().cast::<Tail>() };
     cpu.budget -= tail.count;
-    let JumpEntry { rip, rip_base, entry, mode, generation } = *cpu.blocks.jump(target);
+    let JumpEntry { rip, rip_base, entry, mode, stamp } = *cpu.blocks.jump(target);
     let attention = cpu.signal.attention().load(Ordering::Relaxed);
-    let known = rip == target && mode == cpu.mode.bits() && generation == cpu.mmu.generation();
+    let known = rip == target && mode == cpu.mode.bits() && cpu.mmu.is_current(stamp);
     if !known || cpu.budget < 0 || attention != 0 {
         cpu.rip = target;
         return LOOK_UP;
@@ -461,7 +460,7 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
         tail.link = [tail.link[1], entry];
     }
     cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
-    // SAFETY: entries of the current generation lead to blocks of this arena.
+    // SAFETY: entries that are current lead to blocks of this arena.
     unsafe { go(cpu, entry) }
 }
 

@@ -49,8 +49,7 @@ pub struct Instance {
     pub left: i64,
     region: Arc<Region>,
     all_points: Vec<*const Insn>,
-    /// If it has several pages: the generation of translations, and the RIP base, for which they are known to be where
-    /// they should.
+    /// If it has several pages: the RIP base for which they are known to be where they should, and the stamp under which.
     placed: (u32, u64),
 }
 
@@ -346,8 +345,9 @@ impl Cpu {
         if instance.region.default_mxcsr && self.simd.mxcsr & CONTROL != DEFAULT {
             return false;
         }
-        let here = (self.mmu.generation(), self.regs[usize::from(slot::RIP_BASE)]);
-        instance.region.pages.is_empty() || instance.placed == here || self.place(instance)
+        let (stamp, base) = instance.placed;
+        let known = self.mmu.is_current(stamp) && base == self.regs[usize::from(slot::RIP_BASE)];
+        instance.region.pages.is_empty() || known || self.place(instance)
     }
 
     /// Looks whether the pages of a region are where they were when it was made.
@@ -355,15 +355,18 @@ impl Cpu {
     fn place(&mut self, instance: &mut Instance) -> bool {
         let base = self.regs[usize::from(slot::RIP_BASE)];
         let code = self.regs[usize::from(slot::SEGMENT_BASE) + Seg::Cs as usize];
+        let mut lasting = true;
         let placed = instance.region.pages.iter().all(|&(distance, page)| {
             let linear = code.wrapping_add(base).wrapping_add(distance) & self.linear_mask;
-            (!self.mode.is_64bit() || self.is_canonical(linear))
-                && self.mmu.translate_fetch(linear).is_ok_and(|physical| physical == page)
+            let there = (!self.mode.is_64bit() || self.is_canonical(linear))
+                && self.mmu.translate_fetch(linear).is_ok_and(|physical| physical == page);
+            lasting &= there && self.mmu.is_global_code(linear);
+            there
         });
         // What is not there raises nothing here.
         self.mmu.denied = None;
         if placed {
-            instance.placed = (self.mmu.generation(), base);
+            instance.placed = (self.mmu.stamp(lasting), base);
         }
         placed
     }

@@ -114,11 +114,11 @@ impl Cpu {
     /// The block at RIP. After a pause it has just been found: then the cache of jumps knows it.
     pub(super) fn look_up_resumed(&mut self) -> Result<Found, Exception> {
         if self.observe.passing.is_some() {
-            let JumpEntry { rip, rip_base, entry, mode, generation } = *self.blocks.jump(self.rip);
-            let known = rip == self.rip && mode == self.mode.bits() && generation == self.mmu.generation();
-            // SAFETY: entries of the current generation lead to blocks of this arena.
+            let JumpEntry { rip, rip_base, entry, mode, stamp } = *self.blocks.jump(self.rip);
+            let known = rip == self.rip && mode == self.mode.bits() && self.mmu.is_current(stamp);
+            // SAFETY: entries that are current lead to blocks of this arena.
             if known && !std::ptr::fn_addr_eq(unsafe { (*entry).handler }, handlers::stale as Handler) {
-                return Ok(Found { entry, rip_base, second_page: None });
+                return Ok(Found { entry, rip_base, stamp, second_page: None });
             }
         }
         self.look_up()

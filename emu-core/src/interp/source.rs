@@ -91,8 +91,8 @@ impl Growing<'_> {
         for link in links.iter().rev() {
             // SAFETY: a link leads to an entry in the arena.
             let Some(to) = (unsafe { link.as_ref() }).filter(|to| is_entry(to)) else { continue };
-            let generation = self.cpu.mmu.generation();
-            let Some(base) = self.cpu.blocks.rip_base_of(*link, generation) else { continue };
+            let is_current = |stamp| self.cpu.mmu.is_current(stamp);
+            let Some(base) = self.cpu.blocks.rip_base_of(*link, is_current) else { continue };
             let distance = base.wrapping_sub(self.base);
             if self.tier == Tier::Hot || distance == 0 {
                 targets.extend(self.reach((to.disp, from.1), distance));
@@ -110,7 +110,7 @@ impl Growing<'_> {
         let crossing = unsafe { &*std::ptr::from_ref(link).cast::<Crossing>() };
         // SAFETY: it leads to an entry in the arena.
         let entry = unsafe { &*crossing.entry };
-        let current = crossing.generation == self.cpu.mmu.generation();
+        let current = self.cpu.mmu.is_current(crossing.stamp);
         if self.tier != Tier::Hot || !current || !is_entry(entry) {
             return None;
         }

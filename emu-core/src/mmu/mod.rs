@@ -6,11 +6,13 @@
 //! is written, whatever the PCID.
 
 mod access;
+mod links;
 mod tlb;
 mod walk;
 mod wrap;
 
 pub use access::Privilege;
+use links::Links;
 pub use tlb::{FOLD as TLB_FOLD, TLB_ENTRIES, TlbEntry};
 pub use walk::{Access, Translation};
 
@@ -89,9 +91,10 @@ pub struct Denied {
 pub struct Mmu {
     /// First entry of the table for ordinary data accesses now.
     current: *mut TlbEntry,
-    /// Changes whenever a translation may have become invalid. Links between blocks of different pages are
-    /// good only for the generation they were made in.
+    /// Changes whenever a translation may have become invalid.
     generation: u32,
+    /// How long links between blocks of different pages are good.
+    links: Links,
     tables: [Tlb; 3],
     fetch: Box<[FetchEntry; FETCH_ENTRIES]>,
     context: Context,
@@ -121,6 +124,7 @@ impl Mmu {
         Mmu {
             current,
             generation: 1,
+            links: Links::new(),
             tables,
             fetch,
             context: Context::default(),
@@ -136,6 +140,28 @@ impl Mmu {
     #[inline(always)]
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Whether the code at `linear`, which has just been fetched from, is in a global page.
+    pub fn is_global_code(&self, linear: u64) -> bool {
+        let entry = &self.fetch[tlb::fetch_index(linear)];
+        entry.global && (entry.page ^ linear) & !0xFFF == 0
+    }
+
+    /// The stamp of what leads to code in global pages, or in others.
+    pub fn stamp(&self, global: bool) -> u32 {
+        self.links.stamp(global)
+    }
+
+    /// The stamp of what leads to the code at `linear`, which has just been fetched from.
+    pub fn link_stamp(&self, linear: u64) -> u32 {
+        self.links.stamp(self.is_global_code(linear))
+    }
+
+    /// Whether what has that stamp still leads to where it did.
+    #[inline(always)]
+    pub fn is_current(&self, stamp: u32) -> bool {
+        self.links.is_current(stamp)
     }
 
     /// Entry of the current table for `linear`.
@@ -225,14 +251,16 @@ impl Mmu {
 
     /// Forgets everything but global pages.
     pub fn flush_non_global(&mut self) {
-        self.new_generation();
+        self.next_generation();
+        self.links.drop_local();
         self.tables.iter_mut().for_each(Tlb::flush_non_global);
         self.fetch.iter_mut().filter(|entry| !entry.global).for_each(|entry| *entry = FetchEntry::INVALID);
     }
 
     /// INVLPG: forgets the page at `linear`.
     pub fn flush_page(&mut self, linear: u64) {
-        self.new_generation();
+        self.next_generation();
+        self.links.drop_page(linear);
         self.tables.iter_mut().for_each(|table| table.flush_page(linear));
         self.fetch[tlb::fetch_index(linear)] = FetchEntry::INVALID;
         // A fetch of the same large page may have filled others.
@@ -250,7 +278,11 @@ impl Mmu {
 
     /// Makes all links between pages, and whatever is known by instruction pointer, invalid.
     pub fn new_generation(&mut self) {
-        // Zero marks links that are never valid.
+        self.next_generation();
+        self.links.drop_all();
+    }
+
+    fn next_generation(&mut self) {
         self.generation = self.generation.wrapping_add(1).max(1);
     }
 
@@ -272,6 +304,7 @@ impl Mmu {
             global: translation.global,
             large: translation.page_shift > 12,
         };
+        self.links.note(linear, translation.page_shift);
         Ok(physical)
     }
 

@@ -5,7 +5,7 @@
 //! values as well, so that what was just written is not read from memory again.
 
 use super::x64::{BitCount, Cc, Log2, Shift};
-use emu_core::semantics::Pure;
+use emu_core::{region::fill::Wanted, semantics::Pure};
 
 /// A value: the number of the operation that makes it.
 pub type V = u32;
@@ -86,20 +86,20 @@ pub enum Op {
     Select(Test, V, V),
     /// Leaves at the instruction if the test holds.
     LeaveIf(Test),
-    /// Host address of that many bytes at a linear address, for reading or writing. Leaves if there is none.
-    Host(V, u8, bool),
+    /// Host address of a linear address, at which something is accessed. Leaves if there is none.
+    Host(V, Wanted),
     /// Reads from a host address plus an offset.
-    Read(Log2, V, u8),
+    Read(Log2, V, i16),
     /// Writes there.
-    Write(Log2, V, u8, V),
+    Write(Log2, V, i16, V),
     /// Copies 16 bytes from the CPU to a lane.
     LaneGet(u8, u32),
     /// Copies a lane to the CPU.
     LaneSet(u32, u8),
     /// Copies 16 bytes from host memory.
-    LaneRead(u8, V, u8),
+    LaneRead(u8, V, i16),
     /// Copies a lane to host memory.
-    LaneWrite(V, u8, u8),
+    LaneWrite(V, i16, u8),
     /// A lane from two halves.
     LaneFrom(u8, V, V),
     /// The low or the high half.

@@ -9,7 +9,7 @@ use super::{
 use emu_core::{
     decode::Insn,
     lane::{Element, FpOperation, FpOperation3, LaneOperation, LaneOperation3, LanePrimitive},
-    region::layout,
+    region::{fill::Wanted, layout},
     semantics::Vectors,
 };
 
@@ -91,7 +91,7 @@ impl Recorder {
         let host = self.lanes_at::<N>(i, false)?;
         Ok(std::array::from_fn(|n| {
             let to = self.lane();
-            self.push(Op::LaneRead(to, host, 16 * n as u8), 0);
+            self.push(Op::LaneRead(to, host, 16 * n as i16), 0);
             to
         }))
     }
@@ -99,7 +99,7 @@ impl Recorder {
     pub(super) fn write_lanes<const N: usize>(&mut self, i: &Insn, lanes: [u8; N]) -> Result<(), Faults> {
         let host = self.lanes_at::<N>(i, true)?;
         for (n, lane) in lanes.into_iter().enumerate() {
-            self.push(Op::LaneWrite(host, 16 * n as u8, lane), 0);
+            self.push(Op::LaneWrite(host, 16 * n as i16, lane), 0);
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Recorder {
     fn lanes_at<const N: usize>(&mut self, i: &Insn, write: bool) -> Result<V, Faults> {
         let linear = self.operand_linear(i, 0);
         self.check_alignment(i, linear, 16 * N as u64)?;
-        Ok(self.push(Op::Host(linear, 16 * N as u8, write), 64))
+        Ok(self.push(Op::Host(linear, Wanted::one(16 * N as u8, write)), 64))
     }
 }
 

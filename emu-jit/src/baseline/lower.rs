@@ -6,9 +6,12 @@
 
 use super::{
     ir::{Binary, NONE, Op, Test, Unary, Uses, V},
-    x64::{A, Alu, Assembler, BUDGET, COUNT, CPU, Cc, D, Label, Log2, Reg, Rm, STACK, Shift, W64},
+    x64::{A, Alu, Assembler, BUDGET, COUNT, CPU, Cc, D, INSN, Label, Log2, Reg, Rm, STACK, Shift, W64},
 };
-use emu_core::region::layout::{self, tlb};
+use emu_core::region::{
+    fill::{self, Wanted},
+    layout::{self, tlb},
+};
 
 /// Registers that values can be in, those that a call spoils first.
 const FREE: [Reg; 11] =
@@ -50,6 +53,25 @@ enum Place {
     Spilled(u8),
 }
 
+/// An access that the TLB does not allow directly, yet.
+struct Miss {
+    label: Label,
+    again: Label,
+    linear: Reg,
+    wanted: Wanted,
+    away: Label,
+}
+
+/// Address of the routine that fills the TLB and preserves registers.
+fn fill_address() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        fill::fill_preserving as *const () as u64
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("machine code for another host")
+}
+
 /// See the module.
 pub struct Lower {
     /// The code.
@@ -67,6 +89,7 @@ pub struct Lower {
     pub touched: u16,
     /// The operation at hand.
     at: u32,
+    misses: Vec<Miss>,
     /// There was no room: the region cannot be compiled.
     pub failed: bool,
 }
@@ -84,6 +107,7 @@ impl Lower {
             pinned: 0,
             touched: 0,
             at: 0,
+            misses: Vec::new(),
             failed: false,
         }
     }
@@ -358,9 +382,9 @@ impl Lower {
                 let cc = self.test(ops, test);
                 self.asm.jump_if(cc, away);
             }
-            Op::Host(linear, size, write) => {
+            Op::Host(linear, wanted) => {
                 let away = leave(&mut self.asm);
-                self.host(ops, n, linear, size, write, away);
+                self.host(ops, n, linear, wanted, away);
             }
             Op::Read(w, host, off) => {
                 let host = self.register(ops, host);
@@ -511,8 +535,10 @@ impl Lower {
         }
     }
 
-    fn host(&mut self, ops: &[Op], n: V, linear: V, size: u8, write: bool, away: Label) {
+    fn host(&mut self, ops: &[Op], n: V, linear: V, wanted: Wanted, away: Label) {
         let linear = self.register(ops, linear);
+        let (again, miss) = (self.asm.label(), self.asm.label());
+        self.asm.place(again);
         let entry_bits = tlb::ENTRY.trailing_zeros() as u8;
         // (linear >> 12 ^ linear >> FOLD) & (ENTRIES - 1), times the size of an entry.
         self.asm.copy(A, linear);
@@ -521,14 +547,38 @@ impl Lower {
         self.asm.shift(Shift::Right, W64, A, 12 - entry_bits);
         self.asm.alu_constant(Alu::And, 2, Rm::Reg(A), ((tlb::ENTRIES - 1) << entry_bits) as i32);
         self.asm.alu(Alu::Add, W64, A, field(layout::TLB as u32));
-        self.asm.copy(COUNT, linear);
-        let tag = if write { tlb::WRITE } else { tlb::READ };
+        if wanted.before == 0 {
+            self.asm.copy(COUNT, linear);
+        } else {
+            self.asm.address(COUNT, Rm::Mem(linear, -i32::from(wanted.before)));
+        }
+        let tag = if wanted.write_range { tlb::WRITE } else { tlb::READ };
         self.asm.alu(Alu::Sub, W64, COUNT, Rm::Mem(A, tag as i32));
-        self.asm.alu_constant(Alu::Compare, W64, Rm::Reg(COUNT), 4096 - i32::from(size));
-        self.asm.jump_if(Cc::Above, away);
+        self.asm.alu_constant(Alu::Compare, W64, Rm::Reg(COUNT), 4096 - i32::from(wanted.length));
+        self.asm.jump_if(Cc::Above, miss);
         let r = self.define(ops, n);
         self.asm.extend(W64, r, Rm::Mem(A, tlb::ADDEND as i32));
         self.asm.alu(Alu::Add, W64, r, Rm::Reg(linear));
+        self.misses.push(Miss { label: miss, again, linear, wanted, away });
+    }
+
+    /// Makes the cold code that fills the TLB, with all values where they are.
+    pub fn finish_misses(&mut self) {
+        for Miss { label, again, linear, wanted, away } in std::mem::take(&mut self.misses) {
+            let asm = &mut self.asm;
+            asm.place(label);
+            asm.save(INSN);
+            asm.save(D);
+            asm.copy(INSN, linear);
+            asm.constant(D, wanted.pack());
+            asm.constant(A, fill_address());
+            asm.call(Rm::Reg(A));
+            asm.restore(D);
+            asm.restore(INSN);
+            asm.alu_constant(Alu::Compare, W64, field(layout::FILLED as u32), fill::ALL as i32);
+            asm.jump_if(Cc::Equal, again);
+            asm.jump(away);
+        }
     }
 
     /// Before a call within an instruction: nothing that is used later stays where the call spoils it.

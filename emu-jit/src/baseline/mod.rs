@@ -13,6 +13,7 @@
 mod ir;
 mod lanes;
 mod lower;
+mod merge;
 mod recorder;
 mod x64;
 
@@ -141,6 +142,7 @@ impl<'a> Compiler<'a> {
                 return None;
             }
         }
+        self.lower.finish_misses();
         self.finish_exits();
         let entry = self.prologue();
         if self.lower.failed {
@@ -165,7 +167,8 @@ impl<'a> Compiler<'a> {
         }
         let branch = self.recorder.branch;
         let targets = self.targets(source, branch);
-        let ops = std::mem::take(&mut self.recorder.ops);
+        let mut ops = std::mem::take(&mut self.recorder.ops);
+        merge::merge(&mut ops);
         self.lower.begin_block(&ops, |used| {
             match branch {
                 Some(Branch::If(Cond::Test(test))) => test.operands(&mut *used),

@@ -10,7 +10,7 @@ use emu_core::{
     arch::{Exception, Flags, Seg, Width},
     cpu::{Mode, slot},
     decode::{AddressForm, Insn, flag},
-    region::layout,
+    region::{fill::Wanted, layout},
     semantics::{Arithmetic, FlagSource, Flow, Helper, Memory, Pure, Registers, Types},
 };
 
@@ -262,7 +262,7 @@ impl Recorder {
     /// Host address of `size` bytes at the memory operand, `delta` bytes further.
     pub(super) fn operand(&mut self, i: &Insn, delta: u64, size: u64, write: bool) -> V {
         let linear = self.operand_linear(i, delta);
-        self.push(Op::Host(linear, size as u8, write), 64)
+        self.push(Op::Host(linear, Wanted::one(size as u8, write)), 64)
     }
 
     /// Linear address of the memory operand, `delta` bytes further.
@@ -280,7 +280,7 @@ impl Recorder {
             return self.refuse();
         }
         let linear = self.linear(seg as usize, offset);
-        self.push(Op::Host(linear, w.bytes() as u8, write), 64)
+        self.push(Op::Host(linear, Wanted::one(w.bytes() as u8, write)), 64)
     }
 
     fn change(
@@ -681,7 +681,7 @@ impl Memory for Recorder {
         let offset = self.effective_address(i);
         let offset = self.add(i.asize, offset, displacement);
         let linear = self.linear(i.seg.into(), offset);
-        let host = self.push(Op::Host(linear, w.bytes() as u8, true), 64);
+        let host = self.push(Op::Host(linear, Wanted::one(w.bytes() as u8, true)), 64);
         self.change(i, host, w, change)
     }
     fn load_at(&mut self, seg: Seg, offset: V, w: Width) -> Result<V, Faults> {
