@@ -3,7 +3,7 @@
 //! [`Effects`] tells which registers an instruction touches, and whether it needs a routine of the interpreter. From
 //! that follow the variables that the region has, and which of them may differ from the CPU's memory where.
 
-use crate::emitter::{FLAGS, Translator};
+use crate::emitter::{FLAGS, Translator, lane_bit};
 use emu_core::{
     cpu::Mode,
     decode::{Insn, Kind},
@@ -34,7 +34,7 @@ pub struct BlockPlan {
     /// By instruction. After the first that leaves there is nothing.
     pub how: Vec<How>,
     /// Which variables may differ from memory when it begins.
-    pub dirty: u32,
+    pub dirty: u64,
     /// It can be reached.
     pub reached: bool,
 }
@@ -45,14 +45,14 @@ pub struct Plan {
     /// By block.
     pub blocks: Vec<BlockPlan>,
     /// Variables that the region has.
-    pub used: u32,
+    pub used: u64,
 }
 
 /// What an instruction does to variables.
 #[derive(Debug, Clone, Copy, Default)]
 struct Touches {
-    read: u32,
-    written: u32,
+    read: u64,
+    written: u64,
 }
 
 impl Plan {
@@ -147,6 +147,8 @@ fn decide(mode: Mode, i: &Insn) -> (How, Touches) {
             Effect::WriteGpr(_, at) => touches.written |= 1 << (at / 8),
             Effect::ReadFlags => touches.read |= FLAGS,
             Effect::WriteFlags => touches.written |= FLAGS,
+            Effect::ReadVector(register, lane) => touches.read |= lane_bit(*register, *lane),
+            Effect::WriteVector(register, lane) => touches.written |= lane_bit(*register, *lane),
             _ => {}
         }
     }

@@ -81,13 +81,13 @@ impl Regional<'_> {
         for (n, (i, how)) in source.insns.iter().zip(&self.plan.blocks[number].how).enumerate() {
             self.translator.begin(Point { block: number as u16, insn: n as u16 });
             match how {
-                How::Leave => return self.translator.leave(exit::AT),
+                How::Leave => return self.leave_at(),
                 How::Exact => self.translator.exact(),
                 How::Emit => {
-                    let Run::Emit(run) = TABLE.row(i.row).run else { return self.translator.leave(exit::AT) };
+                    let Run::Emit(run) = TABLE.row(i.row).run else { return self.leave_at() };
                     if run(&mut self.translator, i).is_err() {
                         // It always faults.
-                        return self.translator.leave(exit::AT);
+                        return self.leave_at();
                     }
                 }
             }
@@ -97,8 +97,15 @@ impl Regional<'_> {
         }
     }
 
+    /// Leaves at an instruction that the region does not execute.
+    fn leave_at(&mut self) {
+        self.translator.end_block();
+        self.translator.leave(exit::AT);
+    }
+
     /// After the last instruction of a block.
     fn end(&mut self, number: usize) {
+        self.translator.end_block();
         match self.translator.branch {
             Some(Branch::To(target)) => {
                 self.try_targets(number, target);

@@ -34,7 +34,7 @@ pub use operation::{
     FpOp, FpOp3, FpOperation, FpOperation3, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3,
 };
 pub use permute::*;
-pub use primitive::{Element, Floats, FpPrimitive, LanePrimitive};
+pub use primitive::{Element, Floats, FpPrimitive, LanePrimitive, LanePrimitive3, is_simple_predicate};
 pub use sha::{Sha1msg1, Sha1msg2, Sha1nexte, Sha1rnds4, Sha256msg1, Sha256msg2, Sha256rnds2};
 pub use shift::*;
 pub use shuffle::*;

@@ -4,7 +4,7 @@
 //!
 //! [`LaneOperation::apply`]: super::LaneOperation::apply
 
-use super::{FpOp, LaneOp};
+use super::{FpOp, LaneOp, LaneOp3};
 
 /// Integer elements of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Element {
     I64,
 }
 
-/// An operation on the elements of two lanes.
+/// An operation on the elements of two lanes. Those on one have it as their second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LanePrimitive {
     /// Sum, wrapping.
@@ -62,6 +62,55 @@ pub enum LanePrimitive {
     ShiftLeft(Element),
     /// Elements shifted right, logically.
     ShiftRight(Element),
+    /// Elements shifted right, the sign in every bit that becomes free.
+    ShiftRightSigned(Element),
+    /// The whole lane shifted left by as many bytes as the immediate says.
+    ShiftBytesLeft,
+    /// The same to the right.
+    ShiftBytesRight,
+    /// As many bytes to the right, of the 32 bytes with `a` above `b`.
+    Align,
+    /// Bytes of `a` that those of `b` choose by their low four bits; zero where the highest bit is set.
+    Choose,
+    /// Elements of that size made half as wide, saturating, signed: those of `a`, then those of `b`.
+    PackSigned(Element),
+    /// The same to unsigned ones, from signed ones.
+    PackUnsigned(Element),
+    /// The lower elements of that size widened to the second, by sign.
+    WidenSigned(Element, Element),
+    /// The lower elements widened with zeros.
+    WidenUnsigned(Element, Element),
+    /// Absolute values.
+    Absolute(Element),
+    /// Sums of neighbouring elements, wrapping: those of `a`, then those of `b`.
+    AddPairs(Element),
+    /// Products of the lower half of each 64-bit element, signed.
+    MulEvenSigned,
+    /// The same, unsigned.
+    MulEvenUnsigned,
+    /// Products of signed words, neighbours added, wrapping.
+    MulAddWords,
+    /// Products of a's unsigned and b's signed bytes, neighbours added, saturating.
+    MulAddBytes,
+    /// Products of signed words, their highest bits rounded.
+    MulRounded,
+    /// Sums of the absolute differences of bytes, of each half.
+    SumDifferences,
+    /// The element of `b` that the immediate names, and zeros.
+    Extract(Element),
+    /// `a` with the lowest element of `b` in the place that the immediate names.
+    Insert(Element),
+    /// The highest bit of each element of `b`.
+    SignBits(Element),
+    /// ZF in bit 6: no bit of `b` is set in `a`. CF in bit 0: every one is.
+    Test,
+}
+
+/// An operation on the elements of three lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LanePrimitive3 {
+    /// Elements of `b` where the highest bit of that of `c` is set, else of `a`.
+    Blend(Element),
 }
 
 /// Floating-point elements of a lane.
@@ -86,6 +135,56 @@ pub enum FpPrimitive {
     Div(Floats),
     /// Square root of b.
     Root(Floats),
+    /// a where it is less than b, else b.
+    Min(Floats),
+    /// a where it is greater than b, else b.
+    Max(Floats),
+    /// All ones where the immediate's predicate holds, else zero.
+    Compare(Floats),
+    /// The order of the lowest elements as ZF, PF and CF, in their places in RFLAGS. `quiet`: a quiet NaN does not
+    /// raise an exception.
+    Order {
+        /// Double precision.
+        double: bool,
+        /// See above.
+        quiet: bool,
+    },
+    /// The lowest integer of `b`, as the lowest element of a's.
+    FromInteger {
+        /// To double precision.
+        double: bool,
+        /// From 64 bits, not 32.
+        wide: bool,
+    },
+    /// The lowest element of `b`, as an integer rounded towards zero, and zeros.
+    Truncate {
+        /// From double precision.
+        double: bool,
+        /// To 64 bits, not 32.
+        wide: bool,
+    },
+    /// Integers of 32 bits as elements; of double precision: the lower two.
+    FromIntegers {
+        /// To double precision.
+        double: bool,
+    },
+    /// Single-precision elements as integers of 32 bits, rounded towards zero.
+    TruncateAll,
+    /// To double precision: the lowest element alone or the two lower ones.
+    Widen {
+        /// The rest is a's.
+        scalar: bool,
+    },
+    /// To single precision: the lowest element alone, or both, and zeros.
+    Narrow {
+        /// The rest is a's.
+        scalar: bool,
+    },
+}
+
+/// Whether a predicate is one of the eight that legacy comparisons have.
+pub const fn is_simple_predicate(imm: u8) -> bool {
+    imm & 0x1F < 8
 }
 
 impl LaneOp {
@@ -145,6 +244,51 @@ impl LaneOp {
             O::Psrlw => P::ShiftRight(I16),
             O::Psrld => P::ShiftRight(I32),
             O::Psrlq => P::ShiftRight(I64),
+            O::Psraw => P::ShiftRightSigned(I16),
+            O::Psrad => P::ShiftRightSigned(I32),
+            O::Pslldq => P::ShiftBytesLeft,
+            O::Psrldq => P::ShiftBytesRight,
+            O::Palignr => P::Align,
+            O::Pshufb => P::Choose,
+            O::Packsswb => P::PackSigned(I16),
+            O::Packssdw => P::PackSigned(I32),
+            O::Packuswb => P::PackUnsigned(I16),
+            O::Packusdw => P::PackUnsigned(I32),
+            O::Pmovsxbw => P::WidenSigned(I8, I16),
+            O::Pmovsxbd => P::WidenSigned(I8, I32),
+            O::Pmovsxbq => P::WidenSigned(I8, I64),
+            O::Pmovsxwd => P::WidenSigned(I16, I32),
+            O::Pmovsxwq => P::WidenSigned(I16, I64),
+            O::Pmovsxdq => P::WidenSigned(I32, I64),
+            O::Pmovzxbw => P::WidenUnsigned(I8, I16),
+            O::Pmovzxbd => P::WidenUnsigned(I8, I32),
+            O::Pmovzxbq => P::WidenUnsigned(I8, I64),
+            O::Pmovzxwd => P::WidenUnsigned(I16, I32),
+            O::Pmovzxwq => P::WidenUnsigned(I16, I64),
+            O::Pmovzxdq => P::WidenUnsigned(I32, I64),
+            O::Pabsb => P::Absolute(I8),
+            O::Pabsw => P::Absolute(I16),
+            O::Pabsd => P::Absolute(I32),
+            O::Phaddw => P::AddPairs(I16),
+            O::Phaddd => P::AddPairs(I32),
+            O::Pmuldq => P::MulEvenSigned,
+            O::Pmuludq => P::MulEvenUnsigned,
+            O::Pmaddwd => P::MulAddWords,
+            O::Pmaddubsw => P::MulAddBytes,
+            O::Pmulhrsw => P::MulRounded,
+            O::Psadbw => P::SumDifferences,
+            O::Pextrb => P::Extract(I8),
+            O::Pextrw => P::Extract(I16),
+            O::Pextrd => P::Extract(I32),
+            O::Pextrq => P::Extract(I64),
+            O::Pinsrb => P::Insert(I8),
+            O::Pinsrw => P::Insert(I16),
+            O::Pinsrd => P::Insert(I32),
+            O::Pinsrq => P::Insert(I64),
+            O::Pmovmskb => P::SignBits(I8),
+            O::Movmskps => P::SignBits(I32),
+            O::Movmskpd => P::SignBits(I64),
+            O::Ptest => P::Test,
             O::Punpcklbw
             | O::Punpcklwd
             | O::Punpckldq
@@ -162,7 +306,23 @@ impl LaneOp {
             | O::Movsldup
             | O::Pblendw
             | O::Blendps
-            | O::Blendpd => P::Shuffle,
+            | O::Blendpd
+            | O::Vpermilpd
+            | O::Vpermq
+            | O::Vpbroadcastb
+            | O::Vpbroadcastw => P::Shuffle,
+            _ => return None,
+        })
+    }
+}
+
+impl LaneOp3 {
+    /// See the module.
+    pub const fn primitive(self) -> Option<LanePrimitive3> {
+        Some(match self {
+            LaneOp3::Pblendvb => LanePrimitive3::Blend(Element::I8),
+            LaneOp3::Blendvps => LanePrimitive3::Blend(Element::I32),
+            LaneOp3::Blendvpd => LanePrimitive3::Blend(Element::I64),
             _ => return None,
         })
     }
@@ -198,6 +358,37 @@ impl FpOp {
             O::Sqrtpd => P::Root(PD),
             O::Sqrtss => P::Root(SS),
             O::Sqrtsd => P::Root(SD),
+            O::Minps => P::Min(PS),
+            O::Minpd => P::Min(PD),
+            O::Minss => P::Min(SS),
+            O::Minsd => P::Min(SD),
+            O::Maxps => P::Max(PS),
+            O::Maxpd => P::Max(PD),
+            O::Maxss => P::Max(SS),
+            O::Maxsd => P::Max(SD),
+            O::Cmpps | O::Vcmpps => P::Compare(PS),
+            O::Cmppd | O::Vcmppd => P::Compare(PD),
+            O::Cmpss | O::Vcmpss => P::Compare(SS),
+            O::Cmpsd | O::Vcmpsd => P::Compare(SD),
+            O::Comiss => P::Order { double: false, quiet: false },
+            O::Comisd => P::Order { double: true, quiet: false },
+            O::Ucomiss => P::Order { double: false, quiet: true },
+            O::Ucomisd => P::Order { double: true, quiet: true },
+            O::Cvtsi2ss32 => P::FromInteger { double: false, wide: false },
+            O::Cvtsi2ss64 => P::FromInteger { double: false, wide: true },
+            O::Cvtsi2sd32 => P::FromInteger { double: true, wide: false },
+            O::Cvtsi2sd64 => P::FromInteger { double: true, wide: true },
+            O::Cvttss2si32 => P::Truncate { double: false, wide: false },
+            O::Cvttss2si64 => P::Truncate { double: false, wide: true },
+            O::Cvttsd2si32 => P::Truncate { double: true, wide: false },
+            O::Cvttsd2si64 => P::Truncate { double: true, wide: true },
+            O::Cvtdq2ps => P::FromIntegers { double: false },
+            O::Cvtdq2pd => P::FromIntegers { double: true },
+            O::Cvttps2dq => P::TruncateAll,
+            O::Cvtss2sd => P::Widen { scalar: true },
+            O::Cvtps2pd => P::Widen { scalar: false },
+            O::Cvtsd2ss => P::Narrow { scalar: true },
+            O::Cvtpd2ps => P::Narrow { scalar: false },
             _ => return None,
         })
     }

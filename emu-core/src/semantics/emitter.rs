@@ -33,6 +33,8 @@ pub enum FlagSource<V> {
     Difference(Width, V, V),
     /// ZF and SF: this result, of that width.
     Result(Width, V),
+    /// All: CF, PF and ZF are in their places in RFLAGS, the others are clear.
+    Order(V),
 }
 
 /// Types of one emitter.

@@ -4,7 +4,7 @@
 use super::{Cond, Translator};
 use cranelift_codegen::ir::{
     AbiParam, InstBuilder, Signature, Type, Value,
-    condcodes::{CondCode, IntCC},
+    condcodes::{CondCode, FloatCC, IntCC},
     types::{I8, I16, I32, I64},
 };
 use emu_core::{
@@ -74,10 +74,11 @@ impl Translator {
         self.builder.inst_results(call)[0]
     }
     /// A condition as 0 or 1, 8 bits wide.
-    fn truth(&mut self, c: Cond) -> Value {
+    pub(super) fn truth(&mut self, c: Cond) -> Value {
         match c {
             Cond::Known(value) => self.builder.ins().iconst(I8, i64::from(value)),
             Cond::Compare(cc, a, b) => self.builder.ins().icmp(cc, a, b),
+            Cond::Order(cc, a, b) => self.builder.ins().fcmp(cc, a, b),
         }
     }
     fn is_true(&mut self, truth: Value) -> Cond {
@@ -182,7 +183,9 @@ impl Arithmetic for Translator {
     }
     fn truncate(&mut self, w: Width, a: Value) -> Value {
         let narrow = self.narrow(w, a);
-        self.widen(w, narrow)
+        let r = self.widen(w, narrow);
+        self.known.is_truncated(w, a, r);
+        r
     }
     fn sign_extend(&mut self, from: Width, to: Width, a: Value) -> Value {
         let signed = self.signed(from, a);
@@ -230,6 +233,9 @@ impl Arithmetic for Translator {
         Cond::Compare(IntCC::SignedLessThan, a, b)
     }
     fn bit(&mut self, a: Value, n: u32) -> Cond {
+        if let Some(c) = self.known.order(a, n) {
+            return c;
+        }
         let zero = self.constant(0);
         if n == 63 {
             return Cond::Compare(IntCC::SignedLessThan, a, zero);
@@ -242,6 +248,7 @@ impl Arithmetic for Translator {
         match c {
             Cond::Known(value) => Cond::Known(!value),
             Cond::Compare(cc, a, b) => Cond::Compare(cc.complement(), a, b),
+            Cond::Order(cc, a, b) => Cond::Order(cc.complement(), a, b),
         }
     }
     fn both(&mut self, a: Cond, b: Cond) -> Cond {
@@ -262,6 +269,10 @@ impl Arithmetic for Translator {
     }
     fn either(&mut self, a: Cond, b: Cond) -> Cond {
         match (a, b) {
+            (
+                Cond::Order(FloatCC::UnorderedOrLessThan, x, y),
+                Cond::Order(FloatCC::UnorderedOrEqual, v, w),
+            ) if (x, y) == (v, w) => Cond::Order(FloatCC::UnorderedOrLessThanOrEqual, x, y),
             (Cond::Known(known), other) | (other, Cond::Known(known)) => {
                 if known {
                     Cond::Known(true)
@@ -285,8 +296,8 @@ impl Arithmetic for Translator {
                     b
                 }
             }
-            Cond::Compare(cc, x, y) => {
-                let c = self.builder.ins().icmp(cc, x, y);
+            _ => {
+                let c = self.truth(c);
                 self.builder.ins().select(c, a, b)
             }
         }

@@ -60,7 +60,12 @@ impl Translator {
     fn snapshot(&mut self) -> Snapshot {
         let dirty = self.dirty;
         let variables: Vec<_> = self.variables().filter(|(bit, ..)| dirty & bit != 0).collect();
-        variables.into_iter().map(|(_, variable, at)| (at, self.builder.use_var(variable))).collect()
+        let snapshot: Snapshot =
+            variables.into_iter().map(|(_, variable, at)| (at, self.builder.use_var(variable))).collect();
+        for (_, value) in &snapshot {
+            self.known.is_seen(*value);
+        }
+        snapshot
     }
 
     /// A cold block that leaves by `kind` at `point`, in the page at `distance`, with everything as it is now.
@@ -85,6 +90,11 @@ impl Translator {
 
     /// Leaves at the instruction, as it was before it, if `a <cc> b`. Nothing may have been committed.
     pub(super) fn leave_if(&mut self, cc: IntCC, a: Value, b: Value) {
+        self.leave_when(Cond::Compare(cc, a, b));
+    }
+
+    /// The same if `c` holds.
+    pub(super) fn leave_when(&mut self, c: Cond) {
         let here = match self.exits.here {
             Some(block) => block,
             None => {
@@ -93,7 +103,7 @@ impl Translator {
                 block
             }
         };
-        let c = self.builder.ins().icmp(cc, a, b);
+        let c = self.truth(c);
         self.unless(c, here);
     }
 
@@ -168,8 +178,8 @@ impl Translator {
         match c {
             Cond::Known(true) => self.builder.ins().jump(then, []),
             Cond::Known(false) => self.builder.ins().jump(otherwise, []),
-            Cond::Compare(cc, a, b) => {
-                let c = self.builder.ins().icmp(cc, a, b);
+            _ => {
+                let c = self.truth(c);
                 self.builder.ins().brif(c, then, [], otherwise, [])
             }
         };

@@ -41,8 +41,8 @@ impl Flow for Translator {
         match c {
             Cond::Known(true) => Err(Faults),
             Cond::Known(false) => Ok(()),
-            Cond::Compare(cc, a, b) => {
-                self.leave_if(cc, a, b);
+            _ => {
+                self.leave_when(c);
                 Ok(())
             }
         }

@@ -1,21 +1,25 @@
 //! [`Translator`]: the emitter that appends Cranelift IR.
 //!
-//! General-purpose registers, flags and the budget are variables of the function, which live in host registers as
-//! long as the region does. Vector, MMX and x87 state is in the CPU's memory all the time.
+//! General-purpose and vector registers, flags and the budget are variables of the function, which live in host
+//! registers as long as the region does. MMX and x87 state is in the CPU's memory all the time.
 //!
 //! Whatever is rare leaves the region at the instruction, as it was before it ([`Translator::leave_if`]): the
 //! interpreter does it. That is right because an instruction commits nothing before its last access.
 
 mod arithmetic;
 mod exits;
+mod floats;
 mod flow;
+mod integers;
+mod lanes;
 mod memory;
 mod registers;
 mod vectors;
 
 use cranelift_codegen::ir::{
     AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value,
-    condcodes::IntCC, types::I64,
+    condcodes::{FloatCC, IntCC},
+    types::{I8X16, I64},
 };
 use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::{
@@ -26,7 +30,7 @@ use emu_core::{
     semantics::{Arithmetic, FlagSource, Types},
 };
 use exits::Exits;
-use rustc_hash::FxHashMap;
+use lanes::Lanes;
 
 /// A truth value: a comparison that is emitted where it is used.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +39,8 @@ pub enum Cond {
     Known(bool),
     /// `a <cc> b`.
     Compare(IntCC, Value, Value),
+    /// `a <cc> b`, of floating-point numbers, not signalling quiet NaNs.
+    Order(FloatCC, Value, Value),
 }
 
 /// What is left to a [`Translator::Fault`]: nothing, as faults leave by side exits. An instruction that always
@@ -52,10 +58,20 @@ pub enum Branch {
 }
 
 /// Bits of [`Translator::dirty`] after those of the general-purpose registers.
-pub const FLAGS: u32 = 1 << 16;
+pub const FLAGS: u64 = 1 << 16;
 /// The budget.
-pub const BUDGET: u32 = 1 << 17;
+pub const BUDGET: u64 = 1 << 17;
 const GPRS: usize = 16;
+const LANES: usize = 32;
+
+/// The bit of a lane of a vector register.
+pub const fn lane_bit(register: u8, lane: usize) -> u64 {
+    1 << (18 + lane_number(register, lane))
+}
+
+const fn lane_number(register: u8, lane: usize) -> usize {
+    2 * (register as usize & 15) + (lane & 1)
+}
 
 /// Memory flags by what is accessed. No two of these overlap.
 #[derive(Debug, Clone, Copy)]
@@ -100,21 +116,21 @@ pub struct Translator {
     tlb: Value,
     attention: Value,
     gprs: [Variable; GPRS],
+    lanes: [Variable; LANES],
     result: Variable,
     aux: Variable,
     budget: Variable,
     /// Which variables may differ from the CPU's memory.
-    pub dirty: u32,
+    pub dirty: u64,
     /// Which variables exist in this region.
-    used: u32,
+    used: u64,
     mode: Mode,
     at: Point,
     pub(crate) exits: Exits,
     /// What the instruction has decided about where to go.
     pub branch: Option<Branch>,
     flag_source: Option<FlagSource<Value>>,
-    /// Lanes that were made of two halves.
-    halves: FxHashMap<Value, (Value, Value)>,
+    known: Lanes,
     /// Whether host floating-point instructions have been emitted.
     pub floating_point: bool,
     exact_signature: SigRef,
@@ -138,7 +154,7 @@ impl Translator {
         exact: &Signature,
         entry: Block,
         mode: Mode,
-        used: u32,
+        used: u64,
     ) -> Self {
         // SAFETY: the caller's promise; the lifetime parameter is of references that the builder holds, which
         // outlive it.
@@ -153,6 +169,7 @@ impl Translator {
         let tlb = load(builder, layout::TLB);
         let attention = load(builder, layout::ATTENTION);
         let gprs = std::array::from_fn(|_| builder.declare_var(I64));
+        let lanes = std::array::from_fn(|_| builder.declare_var(I8X16));
         let (result, aux) = (builder.declare_var(I64), builder.declare_var(I64));
         let budget = builder.declare_var(I64);
         let exact_signature = builder.import_signature(exact.clone());
@@ -167,6 +184,7 @@ impl Translator {
             tlb,
             attention,
             gprs,
+            lanes,
             result,
             aux,
             budget,
@@ -177,7 +195,7 @@ impl Translator {
             exits: Exits::default(),
             branch: None,
             flag_source: None,
-            halves: FxHashMap::default(),
+            known: Lanes::default(),
             floating_point: false,
             exact_signature,
         };
@@ -195,7 +213,7 @@ impl Translator {
     /// Begins a block, whose predecessors leave `dirty` behind.
     ///
     /// Its page is `page_distance` away from the first block's. `known`: its branch leads to a block of the region.
-    pub fn begin_block(&mut self, dirty: u32, page_distance: u64, known: bool) {
+    pub fn begin_block(&mut self, dirty: u64, page_distance: u64, known: bool) {
         self.dirty = dirty;
         self.page_distance = page_distance;
         self.known_target = known;
@@ -212,20 +230,25 @@ impl Translator {
     }
 
     /// Variables by bit of `dirty`, and where they are in the CPU.
-    fn variables(&self) -> impl Iterator<Item = (u32, Variable, usize)> + use<> {
+    fn variables(&self) -> impl Iterator<Item = (u64, Variable, usize)> + use<> {
         let (result, aux, budget) = (self.result, self.aux, self.budget);
         let gprs = self.gprs.into_iter().enumerate();
-        gprs.map(|(n, variable)| (1 << n, variable, layout::REGS + 8 * n)).chain([
+        let lanes = self.lanes.into_iter().enumerate();
+        let others = [
             (FLAGS, result, layout::FLAGS_RESULT),
             (FLAGS, aux, layout::FLAGS_AUX),
             (BUDGET, budget, layout::BUDGET),
-        ])
+        ];
+        gprs.map(|(n, variable)| (1 << n, variable, layout::REGS + 8 * n))
+            .chain(others)
+            .chain(lanes.map(|(n, variable)| (lane_bit((n / 2) as u8, n), variable, layout::VECTOR + 16 * n)))
     }
 
     fn load_all(&mut self) {
         for (bit, variable, at) in self.variables() {
             if self.used & bit != 0 {
-                let value = self.field(I64, at);
+                let ty = if bit >= lane_bit(0, 0) { I8X16 } else { I64 };
+                let value = self.field(ty, at);
                 self.builder.def_var(variable, value);
             }
         }
@@ -236,6 +259,7 @@ impl Translator {
         for (bit, variable, at) in self.variables() {
             if self.dirty & bit != 0 {
                 let value = self.builder.use_var(variable);
+                self.known.is_seen(value);
                 self.set_field(at, value);
             }
         }

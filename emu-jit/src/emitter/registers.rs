@@ -1,9 +1,9 @@
 //! Registers and flags.
 
-use super::{FLAGS, Translator};
+use super::{FLAGS, Translator, lane_bit, lane_number};
 use cranelift_codegen::ir::{
     InstBuilder, Value,
-    types::{I8, I8X16, I16, I32, I64},
+    types::{I8, I16, I32, I64},
 };
 use emu_core::{
     arch::{Flags, Width},
@@ -89,10 +89,12 @@ impl Registers for Translator {
         self.set_field(layout::EFLAGS, flags);
     }
     fn vector(&mut self, register: u8, lane: usize) -> Value {
-        self.field(I8X16, layout::VECTOR + 32 * usize::from(register & 15) + 16 * (lane & 1))
+        self.builder.use_var(self.lanes[lane_number(register, lane)])
     }
     fn set_vector(&mut self, register: u8, lane: usize, value: Value) {
-        self.set_field(layout::VECTOR + 32 * usize::from(register & 15) + 16 * (lane & 1), value);
+        debug_assert!(self.used & lane_bit(register, lane) != 0, "a lane is written and not in the plan");
+        self.builder.def_var(self.lanes[lane_number(register, lane)], value);
+        self.dirty |= lane_bit(register, lane);
     }
     fn mmx(&mut self, register: u8) -> Value {
         self.field(I64, layout::mmx(usize::from(register & 7)))

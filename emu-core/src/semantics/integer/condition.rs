@@ -53,6 +53,15 @@ fn from_source<E: Emitter>(e: &mut E, pair: u8) -> Option<E::Cond> {
             let zero = e.constant(0);
             Some(e.less(w, r, zero))
         }
+        (1, FlagSource::Order(flags)) => Some(e.bit(flags, Flags::CF.bits().trailing_zeros())),
+        (2 | 7, FlagSource::Order(flags)) => Some(e.bit(flags, Flags::ZF.bits().trailing_zeros())),
+        (3, FlagSource::Order(flags)) => {
+            let carry = e.bit(flags, Flags::CF.bits().trailing_zeros());
+            let zero = e.bit(flags, Flags::ZF.bits().trailing_zeros());
+            Some(e.either(carry, zero))
+        }
+        (5, FlagSource::Order(flags)) => Some(e.bit(flags, Flags::PF.bits().trailing_zeros())),
+        (_, FlagSource::Order(_)) => Some(e.known(false)),
         _ => None,
     }
 }

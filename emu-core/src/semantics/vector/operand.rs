@@ -3,7 +3,7 @@
 use crate::{
     arch::Width,
     decode::{AddressForm, Insn, Kind, flag},
-    semantics::{Emitter, Form, Memory},
+    semantics::{Emitter, FlagSource, Form, Memory},
 };
 use std::array::from_fn;
 
@@ -221,4 +221,5 @@ pub fn set_low_flags<E: Emitter>(e: &mut E, flags: E::Value) {
     let carries = e.and(all, mask);
     let aux = e.or(carries, parity);
     e.set_flags(result, aux);
+    e.note_flags(FlagSource::Order(flags));
 }

@@ -1,0 +1,170 @@
+//! What is known of lanes while a region is translated: where halves are, and which results nothing depends on yet.
+//!
+//! The code generator drops what nothing depends on. A floating-point operation must be executed all the same, for
+//! the flags that it leaves in MXCSR: at the end of each block those are stored to a place where nobody looks.
+
+use super::{Cond, Translator};
+use cranelift_codegen::ir::{
+    ConstantData, InstBuilder, StackSlot, StackSlotData, StackSlotKind, Type, Value,
+    condcodes::FloatCC,
+    types::{F32X4, F64X2, I8X16, I64, I64X2},
+};
+use emu_core::arch::Width;
+use rustc_hash::FxHashMap;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    /// Lanes that were made of two halves.
+    halves: FxHashMap<Value, (Value, Value)>,
+    /// Halves that were taken from lanes: whether the upper one.
+    origins: FxHashMap<Value, (Value, bool)>,
+    /// Values that are the low 32 bits of lanes.
+    quarters: FxHashMap<Value, Value>,
+    /// Results of floating-point operations in this block that nothing is known to depend on.
+    unseen: Vec<Value>,
+    /// Flags that tell the order of two numbers, which may be unordered or not.
+    orders: FxHashMap<Value, (Value, Value, bool)>,
+    scratch: Option<StackSlot>,
+}
+
+impl Lanes {
+    /// `value` is the result of a floating-point operation.
+    pub fn is_result(&mut self, value: Value) {
+        self.unseen.push(value);
+    }
+
+    /// Something that will not be dropped depends on `value`.
+    pub fn is_seen(&mut self, value: Value) {
+        self.unseen.retain(|unseen| *unseen != value);
+    }
+
+    /// `flags` are ZF, PF and CF of a comparison of `a` and `b`. `quiet`: they may be unordered.
+    pub fn is_order(&mut self, flags: Value, a: Value, b: Value, quiet: bool) {
+        self.orders.insert(flags, (a, b, quiet));
+    }
+
+    /// Bit `n` of `flags` as the condition that it tells.
+    pub fn order(&self, flags: Value, n: u32) -> Option<Cond> {
+        let &(a, b, quiet) = self.orders.get(&flags)?;
+        Some(match n {
+            0 => Cond::Order(FloatCC::UnorderedOrLessThan, a, b),
+            6 => Cond::Order(FloatCC::UnorderedOrEqual, a, b),
+            2 if quiet => Cond::Order(FloatCC::Unordered, a, b),
+            _ => Cond::Known(false),
+        })
+    }
+
+    /// `r` is the low `w` bits of `a`.
+    pub fn is_truncated(&mut self, w: Width, a: Value, r: Value) {
+        if w == Width::W32
+            && let Some(&(lane, false)) = self.origins.get(&a)
+        {
+            self.quarters.insert(r, lane);
+        }
+    }
+}
+
+impl Translator {
+    pub(super) fn cast(&mut self, ty: Type, a: Value) -> Value {
+        if self.builder.func.dfg.value_type(a) == ty {
+            return a;
+        }
+        let little = cranelift_codegen::ir::MemFlagsData::new()
+            .with_endianness(cranelift_codegen::ir::Endianness::Little);
+        self.builder.ins().bitcast(ty, little, a)
+    }
+
+    pub(super) fn vector_constant(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
+        let constant = self.builder.func.dfg.constants.insert(ConstantData::from(&bytes[..]));
+        self.builder.ins().vconst(ty, constant)
+    }
+
+    pub(super) fn zero(&mut self, ty: Type) -> Value {
+        self.vector_constant(ty, [0; 16])
+    }
+
+    /// A shuffle of the bytes of `a` (0 to 15) and `b` (16 to 31).
+    pub(super) fn shuffle(&mut self, a: Value, b: Value, mask: [u8; 16]) -> Value {
+        let mask = self.builder.func.dfg.immediates.push(ConstantData::from(&mask[..]));
+        self.builder.ins().shuffle(a, b, mask)
+    }
+
+    /// A half of `a` below a half of `b`.
+    fn join(&mut self, (a, a_upper): (Value, bool), (b, b_upper): (Value, bool)) -> Value {
+        let first = |upper: bool| if upper { 8 } else { 0 };
+        let mask = std::array::from_fn(|n| {
+            let n = n as u8;
+            if n < 8 { n + first(a_upper) } else { n - 8 + 16 + first(b_upper) }
+        });
+        self.shuffle(a, b, mask)
+    }
+
+    pub(super) fn lane_of_halves(&mut self, low: Value, high: Value) -> Value {
+        let origins = (self.known.origins.get(&low).copied(), self.known.origins.get(&high).copied());
+        let lane = match (origins, self.known_constant(low), self.known_constant(high)) {
+            (_, Some(0), Some(0)) => self.zero(I8X16),
+            ((Some(a), Some(b)), ..) => self.join(a, b),
+            ((Some(a), None), _, Some(0)) => {
+                let zero = self.zero(I8X16);
+                self.join(a, (zero, false))
+            }
+            ((Some((a, false)), None), ..) => {
+                let a = self.cast(I64X2, a);
+                self.builder.ins().insertlane(a, high, 1)
+            }
+            ((None, Some((b, true))), ..) => {
+                let b = self.cast(I64X2, b);
+                self.builder.ins().insertlane(b, low, 0)
+            }
+            (.., Some(0)) => self.builder.ins().scalar_to_vector(I64X2, low),
+            _ => {
+                let lane = self.builder.ins().scalar_to_vector(I64X2, low);
+                self.builder.ins().insertlane(lane, high, 1)
+            }
+        };
+        let lane = self.cast(I8X16, lane);
+        self.known.halves.insert(lane, (low, high));
+        lane
+    }
+
+    pub(super) fn half(&mut self, lane: Value, upper: bool) -> Value {
+        if let Some(&(low, high)) = self.known.halves.get(&lane) {
+            return if upper { high } else { low };
+        }
+        let a = self.cast(I64X2, lane);
+        let half = self.builder.ins().extractlane(a, u8::from(upper));
+        self.known.origins.insert(half, (lane, upper));
+        half
+    }
+
+    /// What to store for the low `w` bits of `value`: straight from a vector register if it is there.
+    pub(super) fn to_store(&mut self, w: Width, value: Value) -> Value {
+        let lane = match (w, self.known.origins.get(&value), self.known.quarters.get(&value)) {
+            (Width::W64, Some(&(lane, false)), _) => Some((lane, F64X2)),
+            (Width::W32, Some(&(lane, false)), _) => Some((lane, F32X4)),
+            (Width::W32, _, Some(&lane)) => Some((lane, F32X4)),
+            _ => None,
+        };
+        let Some((lane, ty)) = lane else { return self.narrow(w, value) };
+        self.known.is_seen(lane);
+        let lane = self.cast(ty, lane);
+        self.builder.ins().extractlane(lane, 0)
+    }
+
+    /// Ends a block: see the module.
+    pub fn end_block(&mut self) {
+        let unseen = std::mem::take(&mut self.known.unseen);
+        if unseen.is_empty() {
+            return;
+        }
+        let builder = &mut self.builder;
+        let slot = *self.known.scratch.get_or_insert_with(|| {
+            builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4))
+        });
+        for value in unseen {
+            let at = self.builder.ins().stack_addr(I64, slot, 0);
+            self.builder.ins().store(self.spaces.stack, value, at, 0);
+        }
+    }
+}
