@@ -166,6 +166,7 @@ impl Translator {
                 self.set_field(layout::REGS + 8 * usize::from(slot::RIP_BASE), base);
             }
             for (at, value) in snapshot {
+                let value = self.at_exit(value);
                 self.set_field(at, value);
             }
             let exit = self.builder.block_params(block)[0];

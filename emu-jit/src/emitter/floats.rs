@@ -50,7 +50,7 @@ impl Translator {
                 let value = self.half(b, false);
                 let value = if wide { value } else { self.builder.ins().ireduce(I32, value) };
                 let float = self.builder.ins().fcvt_from_sint(vector(double).lane_type(), value);
-                self.place(vector(double), a, float)
+                self.place(a, float)
             }
             P::FromIntegers { .. } | P::TruncateAll | P::Widen { .. } | P::Narrow { .. } => {
                 self.convert(primitive, a, b)
@@ -59,23 +59,16 @@ impl Translator {
                 self.arithmetic(primitive, f, a, b)
             }
         };
-        for operand in [a, b] {
-            self.known.is_seen(operand);
+        if matches!(
+            primitive,
+            P::Add(_) | P::Sub(_) | P::Mul(_) | P::Div(_) | P::Min(_) | P::Max(_) | P::Compare(_)
+        ) {
+            self.known.is_seen(a);
         }
+        self.known.is_seen(b);
         let r = self.cast(I8X16, r);
         self.known.is_result(r);
         Some(r)
-    }
-
-    fn lowest(&mut self, double: bool, a: Value) -> Value {
-        let a = self.cast(vector(double), a);
-        self.builder.ins().extractlane(a, 0)
-    }
-
-    /// `to` with its lowest element replaced.
-    fn place(&mut self, ty: Type, to: Value, element: Value) -> Value {
-        let to = self.cast(ty, to);
-        self.builder.ins().insertlane(to, element, 0)
     }
 
     fn arithmetic(&mut self, primitive: FpPrimitive, f: Floats, a: Value, b: Value) -> Value {
@@ -95,7 +88,7 @@ impl Translator {
             P::Max(_) => self.choose(f, (y, x), x, y),
             _ => self.choose(f, (x, y), x, y),
         };
-        if f.scalar { self.place(ty, a, r) } else { r }
+        if f.scalar { self.place(a, r) } else { r }
     }
 
     /// `x` where the first of the pair is less than the second, else `y`: one instruction on the host.
@@ -127,7 +120,7 @@ impl Translator {
         }
         let mask = self.cast(ty, mask);
         let element = self.builder.ins().extractlane(mask, 0);
-        self.place(ty, a, element)
+        self.place(a, element)
     }
 
     /// ZF, PF and CF of a comparison of the lowest elements. The host's is the quiet one: where the difference would be
@@ -198,7 +191,7 @@ impl Translator {
             P::Widen { scalar: true } => {
                 let y = self.lowest(false, b);
                 let r = self.builder.ins().fpromote(F64, y);
-                self.place(F64X2, a, r)
+                self.place(a, r)
             }
             P::Widen { scalar: false } => {
                 let y = self.cast(F32X4, b);
@@ -207,7 +200,7 @@ impl Translator {
             P::Narrow { scalar: true } => {
                 let y = self.lowest(true, b);
                 let r = self.builder.ins().fdemote(F32, y);
-                self.place(F32X4, a, r)
+                self.place(a, r)
             }
             P::Narrow { scalar: false } => {
                 let y = self.cast(F64X2, b);

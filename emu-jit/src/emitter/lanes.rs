@@ -5,12 +5,21 @@
 
 use super::{Cond, Translator};
 use cranelift_codegen::ir::{
-    ConstantData, InstBuilder, StackSlot, StackSlotData, StackSlotKind, Type, Value,
+    ConstantData, Endianness, InstBuilder, InstructionData, MemFlagsData, Opcode, StackSlot, StackSlotData,
+    StackSlotKind, Type, Value, ValueDef,
     condcodes::FloatCC,
-    types::{F32X4, F64X2, I8X16, I64, I64X2},
+    types::{F32, F32X4, F64, F64X2, I8X16, I64, I64X2},
 };
 use emu_core::arch::Width;
 use rustc_hash::FxHashMap;
+
+/// A lane whose lowest element is at hand.
+#[derive(Debug, Clone, Copy)]
+struct Scalar {
+    element: Value,
+    /// The lane that has the other elements; none: they are zero.
+    rest: Option<Value>,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -21,6 +30,8 @@ pub struct Lanes {
     origins: FxHashMap<Value, (Value, bool)>,
     /// Values that are the low 32 bits of lanes.
     quarters: FxHashMap<Value, Value>,
+    /// Lanes that were made of an element.
+    scalars: FxHashMap<Value, Scalar>,
     /// Results of floating-point operations in this block that nothing is known to depend on.
     unseen: Vec<Value>,
     /// Flags that tell the order of two numbers, which may be unordered or not.
@@ -70,8 +81,7 @@ impl Translator {
         if self.builder.func.dfg.value_type(a) == ty {
             return a;
         }
-        let little = cranelift_codegen::ir::MemFlagsData::new()
-            .with_endianness(cranelift_codegen::ir::Endianness::Little);
+        let little = MemFlagsData::new().with_endianness(Endianness::Little);
         self.builder.ins().bitcast(ty, little, a)
     }
 
@@ -90,6 +100,78 @@ impl Translator {
         self.builder.ins().shuffle(a, b, mask)
     }
 
+    /// `to` with its lowest element replaced. Who needs that element finds it; only who needs more makes a lane of it.
+    pub(super) fn place(&mut self, to: Value, element: Value) -> Value {
+        let ty = self.builder.func.dfg.value_type(element);
+        let of_same_type = |scalar: &&Scalar| self.builder.func.dfg.value_type(scalar.element) == ty;
+        let rest = match self.known.scalars.get(&to).filter(of_same_type) {
+            Some(scalar) => scalar.rest,
+            None => Some(to),
+        };
+        self.scalar(Scalar { element, rest })
+    }
+
+    fn scalar(&mut self, scalar: Scalar) -> Value {
+        let lane = self.of_scalar(scalar);
+        self.known.scalars.insert(lane, scalar);
+        lane
+    }
+
+    fn of_scalar(&mut self, Scalar { element, rest }: Scalar) -> Value {
+        let double = self.builder.func.dfg.value_type(element) == F64;
+        let ty = if double { F64X2 } else { F32X4 };
+        let lane = match rest {
+            Some(rest) => {
+                let rest = self.cast(ty, rest);
+                self.builder.ins().insertlane(rest, element, 0)
+            }
+            None => self.builder.ins().scalar_to_vector(ty, element),
+        };
+        self.cast(I8X16, lane)
+    }
+
+    /// The lowest element of `a`.
+    pub(super) fn lowest(&mut self, double: bool, a: Value) -> Value {
+        let ty = if double { F64X2 } else { F32X4 };
+        if let Some(scalar) = self.known.scalars.get(&a)
+            && self.builder.func.dfg.value_type(scalar.element) == ty.lane_type()
+        {
+            return scalar.element;
+        }
+        let a = self.cast(ty, a);
+        self.builder.ins().extractlane(a, 0)
+    }
+
+    /// `value`, for a cold block: a lane made of an element is made there, not where the element was computed.
+    pub(super) fn at_exit(&mut self, value: Value) -> Value {
+        match self.known.scalars.get(&value) {
+            Some(&scalar) => self.of_scalar(scalar),
+            None => value,
+        }
+    }
+
+    /// If `value` has just been loaded from memory: the same load, to a vector register. The first is dropped if nothing
+    /// else depends on it.
+    fn loaded(&mut self, value: Value) -> Option<Value> {
+        let block = self.builder.current_block()?;
+        let dfg = &self.builder.func.dfg;
+        let ValueDef::Result(load, 0) = dfg.value_def(value) else { return None };
+        let mut last = self.builder.func.layout.last_inst(block)?;
+        while last != load && dfg.insts[last].opcode() == Opcode::Iconst {
+            last = self.builder.func.layout.prev_inst(last)?;
+        }
+        let InstructionData::Load { opcode, arg, flags, offset } = dfg.insts[load] else { return None };
+        let ty = match opcode {
+            Opcode::Load if dfg.value_type(value) == I64 => F64,
+            Opcode::Uload32 => F32,
+            _ => return None,
+        };
+        (last == load).then(|| {
+            let flags = self.builder.func.dfg.mem_flags[flags];
+            self.builder.ins().load(ty, flags, arg, offset)
+        })
+    }
+
     /// A half of `a` below a half of `b`.
     fn join(&mut self, (a, a_upper): (Value, bool), (b, b_upper): (Value, bool)) -> Value {
         let first = |upper: bool| if upper { 8 } else { 0 };
@@ -101,6 +183,17 @@ impl Translator {
     }
 
     pub(super) fn lane_of_halves(&mut self, low: Value, high: Value) -> Value {
+        if self.known_constant(high) == Some(0) {
+            if let Some(element) = self.loaded(low) {
+                return self.scalar(Scalar { element, rest: None });
+            }
+            if let Some(&(lane, false)) = self.known.origins.get(&low)
+                && let Some(Scalar { element, rest: None }) = self.known.scalars.get(&lane)
+                && self.builder.func.dfg.value_type(*element) == F64
+            {
+                return lane;
+            }
+        }
         let origins = (self.known.origins.get(&low).copied(), self.known.origins.get(&high).copied());
         let lane = match (origins, self.known_constant(low), self.known_constant(high)) {
             (_, Some(0), Some(0)) => self.zero(I8X16),
@@ -132,8 +225,16 @@ impl Translator {
         if let Some(&(low, high)) = self.known.halves.get(&lane) {
             return if upper { high } else { low };
         }
-        let a = self.cast(I64X2, lane);
-        let half = self.builder.ins().extractlane(a, u8::from(upper));
+        let scalar = self.known.scalars.get(&lane).copied();
+        let half = match scalar {
+            Some(Scalar { element, .. }) if !upper && self.builder.func.dfg.value_type(element) == F64 => {
+                self.builder.ins().bitcast(I64, MemFlagsData::new(), element)
+            }
+            _ => {
+                let a = self.cast(I64X2, lane);
+                self.builder.ins().extractlane(a, u8::from(upper))
+            }
+        };
         self.known.origins.insert(half, (lane, upper));
         half
     }
@@ -148,8 +249,7 @@ impl Translator {
         };
         let Some((lane, ty)) = lane else { return self.narrow(w, value) };
         self.known.is_seen(lane);
-        let lane = self.cast(ty, lane);
-        self.builder.ins().extractlane(lane, 0)
+        self.lowest(ty == F64X2, lane)
     }
 
     /// Ends a block: see the module.
