@@ -7,7 +7,10 @@ use crate::emitter::{FLAGS, Translator, lane_bit};
 use emu_core::{
     cpu::Mode,
     decode::{Insn, Kind},
-    region::{Next, Source},
+    region::{
+        Next, Source,
+        x87::{self, Native, Operand, Tells},
+    },
     semantics::{
         Attr, NO_ROW, Run, Table,
         effects::{Effect, Effects},
@@ -22,6 +25,8 @@ static EFFECTS: LazyLock<Table<Effects>> = LazyLock::new(Table::new);
 pub enum How {
     /// By code made from its semantics.
     Emit,
+    /// By the host's x87, which has the guest's state.
+    Native,
     /// By the interpreter, from within the region.
     Exact,
     /// The region is left at it.
@@ -46,6 +51,8 @@ pub struct Plan {
     pub blocks: Vec<BlockPlan>,
     /// Variables that the region has.
     pub used: u64,
+    /// The guest's x87 state is in the host's x87 while the region runs.
+    pub x87: bool,
 }
 
 /// What an instruction does to variables.
@@ -76,9 +83,30 @@ impl Plan {
             blocks.push(BlockPlan { how: hows, dirty: 0, reached: false });
             touches.push(of_block);
         }
-        let mut plan = Plan { blocks, used };
+        let mut plan = Plan { blocks, used, x87: false };
+        plan.choose_x87(source);
         plan.spread(source, &touches);
         plan
+    }
+
+    /// Moving the state of the x87 costs as much as some dozens of instructions: there must be enough that use it.
+    fn choose_x87(&mut self, source: &Source) {
+        let hows = || self.blocks.iter().flat_map(|block| &block.how);
+        let native = hows().filter(|how| **how == How::Native).count();
+        let insns = source
+            .blocks
+            .iter()
+            .zip(&self.blocks)
+            .flat_map(|(source, plan)| source.insns.iter().zip(&plan.how));
+        // MMX registers are registers of the x87 in the CPU's memory.
+        let mmx =
+            insns.into_iter().any(|(i, _)| i.row != NO_ROW && EFFECTS.row(i.row).attr.contains(Attr::MMX));
+        self.x87 = native * X87_SHARE >= hows().count() && native > 0 && !mmx;
+        if !self.x87 {
+            for how in self.blocks.iter_mut().flat_map(|block| &mut block.how) {
+                *how = if *how == How::Native { How::Exact } else { *how };
+            }
+        }
     }
 
     /// Spreads what is dirty from each block to its successors, until nothing changes.
@@ -134,6 +162,12 @@ fn decide(mode: Mode, i: &Insn) -> (How, Touches) {
     }
     let branches = row.attr.intersects(Attr::BRANCH | Attr::INDIRECT);
     let otherwise = if branches { How::Leave } else { How::Exact };
+    if row.attr.contains(Attr::X87)
+        && mode.bitness() != 16
+        && let Some(native) = x87::native(i)
+    {
+        return native_x87(mode, i, native);
+    }
     if row.attr.intersects(Attr::X87 | Attr::X87_WAITS) || matches!(row.run, Run::Microcode(_)) {
         return (otherwise, nothing);
     }
@@ -171,6 +205,29 @@ fn decide(mode: Mode, i: &Insn) -> (How, Touches) {
     }
     (How::Emit, touches)
 }
+
+fn native_x87(mode: Mode, i: &Insn, native: Native) -> (How, Touches) {
+    let mut touches = Touches::default();
+    if native.operand != Operand::None {
+        if !Translator::is_flat(mode, i) {
+            return (How::Exact, touches);
+        }
+        for n in [i.base, i.index] {
+            if n < 16 {
+                touches.read |= 1 << n;
+            }
+        }
+    }
+    match native.tells {
+        Tells::Nothing => {}
+        Tells::Flags => touches.written |= FLAGS,
+        Tells::Status => touches.written |= 1 << (i.reg[0] / 8),
+    }
+    (How::Native, touches)
+}
+
+/// One instruction in so many must be of the x87 for its state to be moved.
+const X87_SHARE: usize = 6;
 
 /// SS.
 const STACK: usize = emu_core::arch::Seg::Ss as usize;

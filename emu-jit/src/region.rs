@@ -8,7 +8,7 @@ use crate::{
 use cranelift_codegen::ir::{Block, Function, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use emu_core::{
-    region::{Next, Point, Source, exit},
+    region::{Next, Point, Source, exit, x87},
     semantics::{Run, Table},
 };
 use std::sync::LazyLock;
@@ -42,8 +42,11 @@ pub fn build(
     builder.switch_to_block(entry);
     builder.seal_block(entry);
     // SAFETY: the translator ends before the builder.
-    let translator =
+    let mut translator =
         unsafe { Translator::new(&mut builder, &host.exact_signature(), entry, source.mode, plan.used) };
+    if plan.x87 {
+        translator.enter_x87();
+    }
     let facts = Regional { translator, source, plan: &plan, blocks: Vec::new() }.run();
     builder.seal_all_blocks();
     builder.finalize(host.frontend_config());
@@ -82,7 +85,11 @@ impl Regional<'_> {
             self.translator.begin(Point { block: number as u16, insn: n as u16 });
             match how {
                 How::Leave => return self.leave_at(),
-                How::Exact => self.translator.exact(),
+                How::Exact => self.translator.exact(n == last),
+                How::Native => {
+                    let Some(native) = x87::native(i) else { return self.leave_at() };
+                    self.translator.native(i, native);
+                }
                 How::Emit => {
                     let Run::Emit(run) = TABLE.row(i.row).run else { return self.leave_at() };
                     if run(&mut self.translator, i).is_err() {

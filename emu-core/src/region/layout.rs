@@ -5,11 +5,12 @@
 //! [`exact`] with everything it holds stored to the CPU, and must load it again afterwards.
 
 use crate::{
+    arch::Segment,
     cpu::{Cpu, LazyFlags},
     decode::Insn,
     interp::{Instance, Tail, exact_within_region},
     mmu::{Mmu, TLB_ENTRIES, TlbEntry},
-    state::{Extended, Simd, X87},
+    state::{Extended, Segments, Simd, X87},
 };
 use std::mem::{offset_of, size_of};
 
@@ -41,6 +42,23 @@ pub const X87_STATUS_ES: u64 = 1 << 7;
 pub const X87_TOP: usize = offset_of!(Cpu, x87) + offset_of!(X87, top);
 /// The tags of the x87 (8 bits): all ones if no register is empty.
 pub const X87_VALID: usize = offset_of!(Cpu, x87) + offset_of!(X87, valid);
+
+/// Instruction pointer of the x87 (64 bits).
+pub const X87_FIP: usize = offset_of!(Cpu, x87) + offset_of!(X87, fip);
+/// Its code selector (16 bits).
+pub const X87_FCS: usize = offset_of!(Cpu, x87) + offset_of!(X87, fcs);
+/// Its operand pointer (64 bits).
+pub const X87_FDP: usize = offset_of!(Cpu, x87) + offset_of!(X87, fdp);
+/// Its operand selector (16 bits).
+pub const X87_FDS: usize = offset_of!(Cpu, x87) + offset_of!(X87, fds);
+
+/// Selector of segment register `seg` (16 bits).
+pub const fn selector(seg: usize) -> usize {
+    offset_of!(Cpu, segments)
+        + offset_of!(Segments, data)
+        + seg * size_of::<Segment>()
+        + offset_of!(Segment, selector)
+}
 
 /// Significand of physical x87 register `n`, which is MMX register `n`.
 pub const fn mmx(n: usize) -> usize {

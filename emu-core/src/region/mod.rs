@@ -13,6 +13,7 @@
 
 pub mod fill;
 pub mod layout;
+pub mod x87;
 
 use crate::{
     cpu::{Cpu, Mode},

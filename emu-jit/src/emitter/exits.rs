@@ -1,6 +1,6 @@
 //! Ways out of a region: cold blocks that store what has changed and return.
 
-use super::{BUDGET, Cond, FLAGS, Translator};
+use super::{BUDGET, Cond, FLAGS, Translator, x87::Note};
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
 use emu_core::{
     cpu::slot,
@@ -16,6 +16,8 @@ type Snapshot = Vec<(usize, Value)>;
 struct Storing {
     block: Block,
     snapshot: Snapshot,
+    /// What the x87 has executed last.
+    note: Option<Note>,
     /// Of the page that the interpreter goes on in.
     distance: u64,
 }
@@ -71,13 +73,16 @@ impl Translator {
     /// A cold block that leaves by `kind` at `point`, in the page at `distance`, with everything as it is now.
     fn exit(&mut self, kind: u64, point: Point, distance: u64) -> Block {
         let snapshot = self.snapshot();
+        let note = self.note();
         let storing = match self.exits.pending.last() {
-            Some(last) if last.snapshot == snapshot && last.distance == distance => last.block,
+            Some(last) if last.snapshot == snapshot && last.distance == distance && last.note == note => {
+                last.block
+            }
             _ => {
                 let block = self.builder.create_block();
                 self.builder.append_block_param(block, I64);
                 self.builder.set_cold_block(block);
-                self.exits.pending.push(Storing { block, snapshot, distance });
+                self.exits.pending.push(Storing { block, snapshot, note, distance });
                 block
             }
         };
@@ -159,7 +164,7 @@ impl Translator {
             let exit = self.builder.ins().iconst(I64, exit as i64);
             self.builder.ins().jump(storing, &[BlockArg::Value(exit)]);
         }
-        for Storing { block, snapshot, distance } in std::mem::take(&mut self.exits.pending) {
+        for Storing { block, snapshot, note, distance } in std::mem::take(&mut self.exits.pending) {
             self.builder.switch_to_block(block);
             if distance != 0 {
                 let base = self.base_of(distance);
@@ -169,6 +174,8 @@ impl Translator {
                 let value = self.at_exit(value);
                 self.set_field(at, value);
             }
+            self.store(note);
+            self.leave_x87();
             let exit = self.builder.block_params(block)[0];
             self.builder.ins().return_(&[exit]);
         }

@@ -17,7 +17,7 @@ use emu_core::{
 
 impl Translator {
     /// Linear address of `seg:offset`; the segment is flat.
-    fn linear(&mut self, seg: usize, offset: Value) -> Value {
+    pub(super) fn linear(&mut self, seg: usize, offset: Value) -> Value {
         if self.mode().is_zero_based(seg) {
             return if self.mode().is_64bit() { offset } else { self.truncate(Width::W32, offset) };
         }
@@ -37,7 +37,7 @@ impl Translator {
     }
 
     /// Host address of `size` bytes at `linear`; leaves if they cannot be accessed directly.
-    fn host(&mut self, linear: Value, size: u64, write: bool) -> Value {
+    pub(super) fn host(&mut self, linear: Value, size: u64, write: bool) -> Value {
         // (linear >> 12 ^ linear >> FOLD) & (ENTRIES - 1), times the size of an entry.
         let distance = i64::from(tlb::FOLD - 12);
         let entry_bits = tlb::ENTRY.trailing_zeros();

@@ -15,6 +15,7 @@ mod lanes;
 mod memory;
 mod registers;
 mod vectors;
+mod x87;
 
 use cranelift_codegen::ir::{
     AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value,
@@ -31,6 +32,7 @@ use emu_core::{
 };
 use exits::Exits;
 use lanes::Lanes;
+use x87::Resident;
 
 /// A truth value: a comparison that is emitted where it is used.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +133,8 @@ pub struct Translator {
     pub branch: Option<Branch>,
     flag_source: Option<FlagSource<Value>>,
     known: Lanes,
+    /// The guest's x87 state, if the host's x87 has it.
+    x87: Option<Resident>,
     /// Whether host floating-point instructions have been emitted.
     pub floating_point: bool,
     exact_signature: SigRef,
@@ -196,6 +200,7 @@ impl Translator {
             branch: None,
             flag_source: None,
             known: Lanes::default(),
+            x87: None,
             floating_point: false,
             exact_signature,
         };
@@ -266,10 +271,13 @@ impl Translator {
         self.dirty = 0;
     }
 
-    /// Lets the interpreter execute the instruction exactly, and goes on if it says so.
-    pub fn exact(&mut self) {
+    /// Lets the interpreter execute the instruction exactly, and goes on if it says so. `last`: it is the last of its
+    /// block.
+    pub fn exact(&mut self, last: bool) {
         let number = self.exits.number(self.at);
         self.store_dirty();
+        self.store_note();
+        self.leave_x87();
         if self.page_distance != 0 {
             let base = self.base_of(self.page_distance);
             self.set_field(layout::REGS + 8 * usize::from(slot::RIP_BASE), base);
@@ -290,6 +298,7 @@ impl Translator {
         self.builder.ins().return_(&[code]);
         self.builder.switch_to_block(go_on);
         self.builder.seal_block(go_on);
+        self.enter_x87_again(last);
         if self.page_distance != 0 {
             // Exits from the first page take it for granted.
             self.set_field(layout::REGS + 8 * usize::from(slot::RIP_BASE), self.first_base);
