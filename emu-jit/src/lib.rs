@@ -15,7 +15,7 @@ mod region;
 mod stats;
 
 use baseline::Baseline;
-use code::{Code, CodeMemory};
+use code::CodeMemory;
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 use emu_core::{
@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 pub use stats::Stats;
 use std::{
+    any::Any,
     fmt, io,
     sync::{
         Arc,
@@ -250,8 +251,13 @@ impl<'a> Workshop<'a> {
             return Ok(self.translate_plainly(source));
         }
         self.context.clear();
-        let built = region::build(&self.shared.host, source, &mut self.context.func, &mut self.builder);
+        let (host, memory) = (&self.shared.host, &self.shared.memory);
+        let built = region::build(host, memory, source, &mut self.context.func, &mut self.builder);
         let Some(facts) = built else { return Ok(None) };
+        if facts.sequences.as_ref().is_some_and(|sequences| sequences.failed) {
+            self.shared.make_room();
+            return Ok(None);
+        }
         let bytes =
             self.shared.host.compile(&mut self.context, source.tier == Tier::Hot && !facts.floating_point)?;
         let Some(code) = self.shared.memory.place(&bytes) else {
@@ -261,6 +267,7 @@ impl<'a> Workshop<'a> {
         // SAFETY: a function of this signature has been made there.
         let entry = unsafe { std::mem::transmute::<*const u8, Called>(code.address()) };
         let entry = Entry::Called(entry);
+        let code = Box::new((code, facts.sequences));
         Ok(Some(self.region(source, entry, code, facts.points, facts.floating_point)))
     }
 
@@ -273,14 +280,14 @@ impl<'a> Workshop<'a> {
         };
         // SAFETY: a handler has been made there; the offset is within it.
         let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address().add(entry)) };
-        Some(self.region(source, Entry::Handler(entry), code, points, false))
+        Some(self.region(source, Entry::Handler(entry), Box::new(code), points, false))
     }
 
     fn region(
         &self,
         source: &Source,
         entry: Entry,
-        code: Code,
+        code: Box<dyn Any + Send + Sync>,
         points: Vec<Point>,
         default_mxcsr: bool,
     ) -> Region {
@@ -295,7 +302,7 @@ impl<'a> Workshop<'a> {
             tier: source.tier,
             pages: source.other_pages(),
             default_mxcsr,
-            code: Box::new(code),
+            code,
         }
     }
 }

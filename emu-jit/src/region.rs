@@ -1,7 +1,8 @@
 //! Making the function of a region.
 
 use crate::{
-    emitter::{Branch, Translator},
+    code::CodeMemory,
+    emitter::{Branch, Translator, x87::Sequences},
     host::Host,
     plan::{How, Plan},
 };
@@ -11,22 +12,24 @@ use emu_core::{
     region::{Next, Point, Source, exit, x87},
     semantics::{Run, Table},
 };
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static TABLE: LazyLock<Table<Translator>> = LazyLock::new(Table::new);
 
 /// What translating tells beside the function.
-#[derive(Debug)]
 pub struct Facts {
     /// The points that exits name.
     pub points: Vec<Point>,
     /// Host floating-point instructions are in it.
     pub floating_point: bool,
+    /// What it calls to execute x87 instructions.
+    pub sequences: Option<Sequences>,
 }
 
 /// Fills `function` with the region. `None`: there is nothing in it worth translating.
 pub fn build(
     host: &Host,
+    memory: &Arc<CodeMemory>,
     source: &Source,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
@@ -45,7 +48,7 @@ pub fn build(
     let mut translator =
         unsafe { Translator::new(&mut builder, &host.exact_signature(), entry, source.mode, plan.used) };
     if plan.x87 {
-        translator.enter_x87();
+        translator.enter_x87(memory);
     }
     let facts = Regional { translator, source, plan: &plan, blocks: Vec::new() }.run();
     builder.seal_all_blocks();
@@ -75,7 +78,11 @@ impl Regional<'_> {
             }
         }
         self.translator.finish_exits();
-        Facts { floating_point: self.translator.floating_point, points: self.translator.exits.into_points() }
+        Facts {
+            floating_point: self.translator.floating_point,
+            points: self.translator.exits.take_points(),
+            sequences: self.translator.into_sequences(),
+        }
     }
 
     fn block(&mut self, number: usize) {
@@ -91,6 +98,7 @@ impl Regional<'_> {
                     self.translator.native(i, native);
                 }
                 How::Emit => {
+                    self.translator.before_other();
                     let Run::Emit(run) = TABLE.row(i.row).run else { return self.leave_at() };
                     if run(&mut self.translator, i).is_err() {
                         // It always faults.

@@ -6,9 +6,9 @@
 //! (`microcode::x87::host`). What the hardware does not keep as the guest would see it, the pointers to the last
 //! instruction and its operand, translated code keeps itself.
 //!
-//! Every instruction has a stub: the instruction itself, its memory operand at the address in the first argument's
-//! register, and a return. Stubs change no register but those of the x87 and flags. Between them translated code and
-//! what it calls must not use the x87.
+//! Sequences of instructions are made and called: the instructions themselves, their memory operands at the addresses
+//! that are the arguments, and a return. They change no register but those of the x87 and flags. Between them translated
+//! code and what it calls must not use the x87.
 //!
 //! Left out, and executed exactly: control and environment instructions, BCD, conditional moves.
 
@@ -21,7 +21,7 @@ use crate::{
 use iced_x86::Mnemonic;
 use std::sync::LazyLock;
 
-/// What the memory operand of a stub is for.
+/// What the memory operand of an instruction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operand {
     /// There is none.
@@ -32,7 +32,7 @@ pub enum Operand {
     Store(u8),
 }
 
-/// What an instruction tells the rest of the CPU. The stub's argument is then where to store it.
+/// What an instruction tells the rest of the CPU. Its argument is then where to store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tells {
     /// Nothing.
@@ -43,11 +43,19 @@ pub enum Tells {
     Status,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// This ModRM byte.
+    Registers(u8),
+    /// A memory operand, and this field.
+    Memory(u8),
+}
+
 /// An instruction as the host's x87 executes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Native {
-    /// The stub: a function of the address of the operand.
-    pub stub: *const (),
+    opcode: u8,
+    form: Form,
     /// Its memory operand.
     pub operand: Operand,
     /// What else it tells than the state of the x87.
@@ -71,7 +79,7 @@ const ALL_MASKED: u16 = 0x3F;
 const SUMMARY: u16 = 1 << 7;
 const TOP_SHIFT: u32 = 11;
 
-/// Prepares `image` with the state of `cpu`, for [`load`]. Returns 0 if the host's x87 cannot stand for the guest's now.
+/// Prepares `image` with the state of `cpu`, for [`LOAD`]. Returns 0 if the host's x87 cannot stand for the guest's now.
 ///
 /// # Safety
 /// Both are what translated code was given or has on its stack.
@@ -96,7 +104,7 @@ pub unsafe extern "C" fn enter(cpu: *const Cpu, image: *mut Image) -> u64 {
     1
 }
 
-/// Takes the state of `cpu` from `image`, which [`save`] has stored.
+/// Takes the state of `cpu` from `image`, which [`SAVE`] has stored.
 ///
 /// # Safety
 /// As [`enter`].
@@ -119,84 +127,35 @@ pub unsafe extern "C" fn leave(cpu: *mut Cpu, image: *const Image) -> u64 {
     0
 }
 
-/// The stub that loads an image to the host's x87.
-pub fn load() -> *const () {
-    memory(0xDD, 4)
-}
+/// General-purpose registers that a sequence has its arguments in, as ModRM numbers them: those of the System V
+/// convention, without those that need a prefix.
+const ARGUMENTS: [u8; 4] = [7, 6, 2, 1];
 
-/// The stub that stores the host's x87 to an image, and leaves it as compiled code has it.
-pub fn save() -> *const () {
-    memory(0xDD, 6)
-}
+/// How many arguments a sequence can have.
+pub const MOST_ARGUMENTS: usize = ARGUMENTS.len();
 
-// Four bytes for every opcode from D8 to DF with a memory operand, then for those with registers, then sixteen for
-// those that compare into flags.
-#[cfg(target_arch = "x86_64")]
-std::arch::global_asm!(
-    ".balign 16",
-    ".hidden emu_x87_stubs",
-    ".globl emu_x87_stubs",
-    "emu_x87_stubs:",
-    ".set op, 0xD8",
-    ".rept 8",
-    ".set field, 0",
-    ".rept 8",
-    ".byte op, field * 8 + 7, 0xC3, 0xCC",
-    ".set field, field + 1",
-    ".endr",
-    ".set op, op + 1",
-    ".endr",
-    ".set op, 0xD8",
-    ".rept 8",
-    ".set field, 0xC0",
-    ".rept 64",
-    ".byte op, field, 0xC3, 0xCC",
-    ".set field, field + 1",
-    ".endr",
-    ".set op, op + 1",
-    ".endr",
-    ".set op, 0xDB",
-    ".rept 2",
-    ".set field, 0xE8",
-    ".rept 16",
-    ".byte op, field",
-    "setb [rdi]",
-    "sete [rdi + 1]",
-    "setp [rdi + 2]",
-    "ret",
-    ".balign 16, 0xCC",
-    ".set field, field + 1",
-    ".endr",
-    ".set op, 0xDF",
-    ".endr",
-);
+/// What a sequence ends with.
+pub const RETURN: &[u8] = &[0xC3];
 
-#[cfg(target_arch = "x86_64")]
-unsafe extern "C" {
-    #[link_name = "emu_x87_stubs"]
-    static STUBS: u8;
-}
+/// The sequence that loads the image at its argument to the host's x87.
+pub const LOAD: &[u8] = &[0xDD, 4 << 3 | ARGUMENTS[0], 0xC3];
 
-fn stub(at: usize) -> *const () {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: within the table.
-    unsafe {
-        (&raw const STUBS).add(at).cast()
+/// The sequence that stores the host's x87 to the image at its argument, and leaves it as compiled code has it.
+pub const SAVE: &[u8] = &[0xDD, 6 << 3 | ARGUMENTS[0], 0xC3];
+
+impl Native {
+    /// Appends the instruction, its argument in argument `n`.
+    pub fn encode(&self, code: &mut Vec<u8>, n: usize) {
+        let base = ARGUMENTS[n % MOST_ARGUMENTS];
+        match self.form {
+            Form::Registers(modrm) => code.extend([self.opcode, modrm]),
+            Form::Memory(field) => code.extend([self.opcode, field << 3 | base]),
+        }
+        if self.tells == Tells::Flags {
+            // SETB, SETE, SETP.
+            code.extend([0x0F, 0x92, base, 0x0F, 0x94, 0x40 | base, 1, 0x0F, 0x9A, 0x40 | base, 2]);
+        }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    std::ptr::without_provenance(at)
-}
-
-fn memory(opcode: u8, field: u8) -> *const () {
-    stub(4 * (usize::from(opcode - 0xD8) * 8 + usize::from(field)))
-}
-
-fn registers(opcode: u8, modrm: u8) -> *const () {
-    stub(4 * 64 + 4 * (usize::from(opcode - 0xD8) * 64 + usize::from(modrm - 0xC0)))
-}
-
-fn comparing(pops: bool, modrm: u8) -> *const () {
-    stub(4 * 64 + 4 * 512 + 16 * (usize::from(pops) * 16 + usize::from(modrm - 0xE8)))
 }
 
 static ROWS: LazyLock<Table<Effects>> = LazyLock::new(Table::new);
@@ -224,7 +183,8 @@ const ARITHMETIC: [[Mnemonic; 8]; 2] = {
 
 fn in_memory(mnemonic: Mnemonic, size: u8) -> Option<Native> {
     let native = |opcode, field, operand| Native {
-        stub: memory(opcode, field),
+        opcode,
+        form: Form::Memory(field),
         operand,
         tells: Tells::Nothing,
         noted: mnemonic != Mnemonic::Fnstsw,
@@ -270,17 +230,22 @@ fn in_memory(mnemonic: Mnemonic, size: u8) -> Option<Native> {
 fn in_registers(mnemonic: Mnemonic, i: &Insn) -> Option<Native> {
     use Mnemonic as M;
     let (first, second) = (i.reg[0] & 7, i.reg[1] & 7);
-    let native = |stub| Native { stub, operand: Operand::None, tells: Tells::Nothing, noted: true };
-    let comparing =
-        |pops, modrm| Some(Native { tells: Tells::Flags, ..native(self::comparing(pops, modrm)) });
+    let native = |opcode, modrm| Native {
+        opcode,
+        form: Form::Registers(modrm),
+        operand: Operand::None,
+        tells: Tells::Nothing,
+        noted: true,
+    };
+    let comparing = |opcode, modrm| Some(Native { tells: Tells::Flags, ..native(opcode, modrm) });
     // With the destination at the top, or else the source: there subtractions and divisions change places.
     let to_top = |modrm: u8, other: u8| {
-        Some(native(match first {
-            0 => registers(0xD8, modrm + second),
-            _ => registers(0xDC, other + first),
-        }))
+        Some(match first {
+            0 => native(0xD8, modrm + second),
+            _ => native(0xDC, other + first),
+        })
     };
-    let alone = |opcode, modrm| Some(native(registers(opcode, modrm)));
+    let alone = |opcode, modrm| Some(native(opcode, modrm));
     match mnemonic {
         M::Fadd => to_top(0xC0, 0xC0),
         M::Fmul => to_top(0xC8, 0xC8),
@@ -300,16 +265,18 @@ fn in_registers(mnemonic: Mnemonic, i: &Insn) -> Option<Native> {
         M::Fucom => alone(0xDD, 0xE0 + second),
         M::Fucomp => alone(0xDD, 0xE8 + second),
         M::Fucompp => alone(0xDA, 0xE9),
-        M::Fucomi => comparing(false, 0xE8 + second),
-        M::Fcomi => comparing(false, 0xF0 + second),
-        M::Fucomip => comparing(true, 0xE8 + second),
-        M::Fcomip => comparing(true, 0xF0 + second),
+        M::Fucomi => comparing(0xDB, 0xE8 + second),
+        M::Fcomi => comparing(0xDB, 0xF0 + second),
+        M::Fucomip => comparing(0xDF, 0xE8 + second),
+        M::Fcomip => comparing(0xDF, 0xF0 + second),
         M::Fld => alone(0xD9, 0xC0 + first),
         M::Fxch => alone(0xD9, 0xC8 + second),
         M::Fst => alone(0xDD, 0xD0 + first),
         M::Fstp => alone(0xDD, 0xD8 + first),
         M::Ffree => alone(0xDD, 0xC0 + first),
-        M::Fnstsw => Some(Native { tells: Tells::Status, noted: false, ..native(memory(0xDD, 7)) }),
+        M::Fnstsw => {
+            Some(Native { form: Form::Memory(7), tells: Tells::Status, noted: false, ..native(0xDD, 0) })
+        }
         _ => alone(0xD9, on_top(mnemonic)?),
     }
 }

@@ -52,8 +52,8 @@ impl Exits {
     }
 
     /// All points.
-    pub fn into_points(self) -> Vec<Point> {
-        self.points
+    pub fn take_points(&mut self) -> Vec<Point> {
+        std::mem::take(&mut self.points)
     }
 }
 
@@ -72,6 +72,7 @@ impl Translator {
 
     /// A cold block that leaves by `kind` at `point`, in the page at `distance`, with everything as it is now.
     fn exit(&mut self, kind: u64, point: Point, distance: u64) -> Block {
+        self.call_waiting();
         let snapshot = self.snapshot();
         let note = self.note();
         let storing = match self.exits.pending.last() {

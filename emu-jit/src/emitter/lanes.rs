@@ -254,6 +254,7 @@ impl Translator {
 
     /// Ends a block: see the module.
     pub fn end_block(&mut self) {
+        self.call_waiting();
         self.store_note();
         let unseen = std::mem::take(&mut self.known.unseen);
         if unseen.is_empty() {

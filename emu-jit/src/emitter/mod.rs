@@ -15,7 +15,7 @@ mod lanes;
 mod memory;
 mod registers;
 mod vectors;
-mod x87;
+pub mod x87;
 
 use cranelift_codegen::ir::{
     AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value,
@@ -275,6 +275,7 @@ impl Translator {
     /// block.
     pub fn exact(&mut self, last: bool) {
         let number = self.exits.number(self.at);
+        self.call_waiting();
         self.store_dirty();
         self.store_note();
         self.leave_x87();

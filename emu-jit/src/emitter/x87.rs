@@ -4,6 +4,7 @@
 //! within a block, and stored at its end and at exits.
 
 use super::Translator;
+use crate::code::{Code, CodeMemory};
 use cranelift_codegen::{
     ir::{
         AbiParam, InstBuilder, Signature, StackSlot, StackSlotData, StackSlotKind, Value,
@@ -21,12 +22,41 @@ use emu_core::{
     semantics::{Emitter, FlagSource, Memory, Registers},
 };
 
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
 /// The guest's state is in the host's x87.
-#[derive(Debug, Clone, Copy)]
 pub struct Resident {
-    /// Where it is moved through, and where stubs store what they tell.
+    /// Where it is moved through, and where instructions store what they tell.
     slot: StackSlot,
     note: Option<Note>,
+    /// A sequence that is not called yet.
+    code: Vec<u8>,
+    arguments: Vec<Value>,
+    placed: Sequences,
+}
+
+/// Sequences of instructions of a region.
+pub struct Sequences {
+    memory: Arc<CodeMemory>,
+    codes: FxHashMap<Vec<u8>, Code>,
+    /// There was no room for one: the region is not to be used.
+    pub failed: bool,
+}
+
+impl Sequences {
+    fn address(&mut self, code: &[u8]) -> *const u8 {
+        if let Some(code) = self.codes.get(code) {
+            return code.address();
+        }
+        let Some(placed) = self.memory.place(code) else {
+            self.failed = true;
+            return std::ptr::null();
+        };
+        let address = placed.address();
+        self.codes.insert(code.to_vec(), placed);
+        address
+    }
 }
 
 /// What was executed last.
@@ -40,17 +70,18 @@ pub struct Note {
 
 impl Translator {
     /// At the region's entry: moves the state to the host's x87, or leaves.
-    pub fn enter_x87(&mut self) {
+    pub fn enter_x87(&mut self, memory: &Arc<CodeMemory>) {
         let data = StackSlotData::new(StackSlotKind::ExplicitSlot, x87::IMAGE as u32, 4);
         let slot = self.builder.create_sized_stack_slot(data);
-        self.x87 = Some(Resident { slot, note: None });
+        let placed = Sequences { memory: memory.clone(), codes: FxHashMap::default(), failed: false };
+        self.x87 = Some(Resident { slot, note: None, code: Vec::new(), arguments: Vec::new(), placed });
         let first = Point { block: 0, insn: 0 };
         self.load_x87(slot, exit::AT, first);
     }
 
     /// The same after an instruction that was executed exactly.
     pub(super) fn enter_x87_again(&mut self, last: bool) {
-        let Some(Resident { slot, .. }) = self.x87 else { return };
+        let Some(&Resident { slot, .. }) = self.x87.as_ref() else { return };
         let next = Point { insn: self.at.insn + 1, ..self.at };
         let (kind, point) = if last { (exit::UNTAKEN, self.at) } else { (exit::AT, next) };
         self.load_x87(slot, kind, point);
@@ -70,28 +101,48 @@ impl Translator {
         self.builder.ins().return_(&[exit]);
         self.builder.switch_to_block(go_on);
         self.builder.seal_block(go_on);
-        self.call_stub(x87::load(), Some(image));
+        self.call_sequence(x87::LOAD, &[image]);
     }
 
     /// Moves the state back to the CPU.
     pub(super) fn leave_x87(&mut self) {
-        let Some(Resident { slot, .. }) = self.x87 else { return };
+        let Some(&Resident { slot, .. }) = self.x87.as_ref() else { return };
         let image = self.builder.ins().stack_addr(I64, slot, 0);
-        self.call_stub(x87::save(), Some(image));
+        self.call_sequence(x87::SAVE, &[image]);
         self.call(x87::leave as *const (), &[self.cpu, image]);
     }
 
-    fn call_stub(&mut self, stub: *const (), argument: Option<Value>) {
+    fn call_sequence(&mut self, code: &[u8], arguments: &[Value]) {
+        let Some(resident) = &mut self.x87 else { return };
+        let address = resident.placed.address(code);
         let mut signature = Signature::new(CallConv::PreserveAll);
-        signature.params.extend(argument.map(|_| AbiParam::new(I64)));
+        signature.params.extend(arguments.iter().map(|_| AbiParam::new(I64)));
         let signature = self.builder.import_signature(signature);
-        let callee = self.builder.ins().iconst(I64, stub as i64);
-        self.builder.ins().call_indirect(signature, callee, argument.as_slice());
+        let callee = self.builder.ins().iconst(I64, address as i64);
+        self.builder.ins().call_indirect(signature, callee, arguments);
     }
 
-    /// Lets the host's x87 execute `i`.
+    /// Calls what is waiting. Before everything that can leave the region, or tell.
+    pub(super) fn call_waiting(&mut self) {
+        let Some(resident) = &mut self.x87 else { return };
+        if resident.code.is_empty() {
+            return;
+        }
+        let (mut code, arguments) =
+            (std::mem::take(&mut resident.code), std::mem::take(&mut resident.arguments));
+        code.extend(x87::RETURN);
+        self.call_sequence(&code, &arguments);
+    }
+
+    /// Before an instruction that is not the x87's: what waits may access the same memory.
+    pub fn before_other(&mut self) {
+        if self.x87.as_ref().is_some_and(|resident| !resident.arguments.is_empty()) {
+            self.call_waiting();
+        }
+    }
+
+    /// Lets the host's x87 execute `i`, now or before anything can tell.
     pub fn native(&mut self, i: &Insn, native: Native) {
-        let Some(Resident { slot, .. }) = self.x87 else { return };
         let mut operand = None;
         let argument = match native.operand {
             Operand::Load(size) | Operand::Store(size) => {
@@ -102,11 +153,22 @@ impl Translator {
                 Some(self.host(linear, size.into(), write))
             }
             Operand::None if native.tells == Tells::Nothing => None,
-            Operand::None => Some(self.builder.ins().stack_addr(I64, slot, 0)),
+            Operand::None => {
+                let Some(&Resident { slot, .. }) = self.x87.as_ref() else { return };
+                Some(self.builder.ins().stack_addr(I64, slot, 0))
+            }
         };
-        self.call_stub(native.stub, argument);
+        if self.x87.as_ref().is_some_and(|resident| resident.arguments.len() == x87::MOST_ARGUMENTS) {
+            self.call_waiting();
+        }
+        let Some(resident) = &mut self.x87 else { return };
+        native.encode(&mut resident.code, resident.arguments.len());
+        resident.arguments.extend(argument);
         if native.noted {
             self.note_instruction(i, operand);
+        }
+        if native.tells != Tells::Nothing {
+            self.call_waiting();
         }
         match (native.tells, argument) {
             (Tells::Flags, Some(told)) => self.flags_told(told),
@@ -142,9 +204,14 @@ impl Translator {
         }
     }
 
+    /// The sequences that were made.
+    pub fn into_sequences(self) -> Option<Sequences> {
+        self.x87.map(|resident| resident.placed)
+    }
+
     /// What has to be stored at an exit.
     pub(super) fn note(&self) -> Option<Note> {
-        self.x87.and_then(|resident| resident.note)
+        self.x87.as_ref().and_then(|resident| resident.note)
     }
 
     /// Stores what was executed last.
