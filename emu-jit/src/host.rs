@@ -1,5 +1,6 @@
 //! The host's code generator.
 
+use crate::emitter::opaque::Opaque;
 use cranelift_codegen::{
     CodegenError, Context,
     control::ControlPlane,
@@ -59,10 +60,19 @@ impl Host {
         self.plain.frontend_config()
     }
 
-    /// Machine code of the function in `context`. Without `reorder`, operations stay in their places: needed
-    /// for floating point, whose flags are an effect that the code generator does not know of.
-    pub fn compile(&self, context: &mut Context, reorder: bool) -> Result<Vec<u8>, HostError> {
-        let isa = if reorder { &self.optimising } else { &self.plain };
+    /// Machine code of the function in `context`. Where it has floating-point operations, those are revealed once it is
+    /// optimised, which it is in any case: see [`Opaque`].
+    pub fn compile(
+        &self,
+        context: &mut Context,
+        optimise: bool,
+        floats: &Opaque,
+    ) -> Result<Vec<u8>, HostError> {
+        if !floats.is_empty() {
+            context.optimize(&*self.optimising, &mut ControlPlane::default())?;
+            floats.reveal(&mut context.func);
+        }
+        let isa = if optimise && floats.is_empty() { &self.optimising } else { &self.plain };
         let compiled = context.compile(&**isa, &mut ControlPlane::default()).map_err(|error| error.inner)?;
         debug_assert!(compiled.buffer.relocs().is_empty(), "host code that refers to something by name");
         Ok(compiled.code_buffer().to_vec())

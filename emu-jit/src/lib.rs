@@ -258,8 +258,7 @@ impl<'a> Workshop<'a> {
             self.shared.make_room();
             return Ok(None);
         }
-        let bytes =
-            self.shared.host.compile(&mut self.context, source.tier == Tier::Hot && !facts.floating_point)?;
+        let bytes = self.shared.host.compile(&mut self.context, source.tier == Tier::Hot, &facts.opaque)?;
         let Some(code) = self.shared.memory.place(&bytes) else {
             self.shared.make_room();
             return Ok(None);

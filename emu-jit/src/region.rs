@@ -2,7 +2,7 @@
 
 use crate::{
     code::CodeMemory,
-    emitter::{Branch, Translator, x87::Sequences},
+    emitter::{Branch, Translator, opaque::Opaque, x87::Sequences},
     host::Host,
     plan::{How, Plan},
 };
@@ -22,6 +22,8 @@ pub struct Facts {
     pub points: Vec<Point>,
     /// Host floating-point instructions are in it.
     pub floating_point: bool,
+    /// Floating-point operations that are to be revealed.
+    pub opaque: Opaque,
     /// What it calls to execute x87 instructions.
     pub sequences: Option<Sequences>,
 }
@@ -81,6 +83,7 @@ impl Regional<'_> {
         Facts {
             floating_point: self.translator.floating_point,
             points: self.translator.exits.take_points(),
+            opaque: std::mem::take(&mut self.translator.opaque),
             sequences: self.translator.into_sequences(),
         }
     }

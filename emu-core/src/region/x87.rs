@@ -96,7 +96,7 @@ pub unsafe extern "C" fn enter(cpu: *const Cpu, image: *mut Image) -> u64 {
     let tags = (0..8).filter(|n| x87.valid >> n & 1 == 0).fold(0u16, |tags, n| tags | 3 << (2 * n));
     image[TAGS..TAGS + 2].copy_from_slice(&tags.to_le_bytes());
     for n in 0..8 {
-        let Extended { significand, sign_exponent } = x87.r[usize::from(x87.top) + n & 7];
+        let Extended { significand, sign_exponent } = x87.r[(usize::from(x87.top) + n) & 7];
         let at = REGISTERS + 10 * n;
         image[at..at + 8].copy_from_slice(&significand.to_le_bytes());
         image[at + 8..at + 10].copy_from_slice(&sign_exponent.to_le_bytes());
@@ -121,7 +121,7 @@ pub unsafe extern "C" fn leave(cpu: *mut Cpu, image: *const Image) -> u64 {
         let at = REGISTERS + 10 * n;
         let mut significand = [0; 8];
         significand.copy_from_slice(&image[at..at + 8]);
-        x87.r[usize::from(x87.top) + n & 7] =
+        x87.r[(usize::from(x87.top) + n) & 7] =
             Extended { significand: u64::from_le_bytes(significand), sign_exponent: word(at + 8) };
     }
     0

@@ -1,7 +1,7 @@
 //! Integer arithmetic. Values are 64 bits wide and zero-extended; operations of 32 bits are done in 32, which x86
 //! hosts zero-extend by themselves.
 
-use super::{Cond, Translator};
+use super::{Cond, Translator, opaque::Operation};
 use cranelift_codegen::ir::{
     AbiParam, InstBuilder, Signature, Type, Value,
     condcodes::{CondCode, FloatCC, IntCC},
@@ -78,7 +78,7 @@ impl Translator {
         match c {
             Cond::Known(value) => self.builder.ins().iconst(I8, i64::from(value)),
             Cond::Compare(cc, a, b) => self.builder.ins().icmp(cc, a, b),
-            Cond::Order(cc, a, b) => self.builder.ins().fcmp(cc, a, b),
+            Cond::Order(cc, a, b) => self.float(Operation::Compare(cc), I8, &[a, b]),
         }
     }
     fn is_true(&mut self, truth: Value) -> Cond {

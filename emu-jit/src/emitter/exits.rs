@@ -62,12 +62,7 @@ impl Translator {
     fn snapshot(&mut self) -> Snapshot {
         let dirty = self.dirty;
         let variables: Vec<_> = self.variables().filter(|(bit, ..)| dirty & bit != 0).collect();
-        let snapshot: Snapshot =
-            variables.into_iter().map(|(_, variable, at)| (at, self.builder.use_var(variable))).collect();
-        for (_, value) in &snapshot {
-            self.known.is_seen(*value);
-        }
-        snapshot
+        variables.into_iter().map(|(_, variable, at)| (at, self.builder.use_var(variable))).collect()
     }
 
     /// A cold block that leaves by `kind` at `point`, in the page at `distance`, with everything as it is now.

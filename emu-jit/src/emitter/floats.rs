@@ -1,13 +1,13 @@
 //! Floating-point operations that Cranelift has operations for, as the host does them under the guest's MXCSR.
 //!
 //! What their results and flags are is the host's: so each must become the one instruction that it is meant to, at its
-//! place. What Cranelift makes of them on x86-64 hosts was read in its rules; the sweeps hold it against the host.
+//! place (see [`opaque`](super::opaque)). What Cranelift makes of them on x86-64 hosts was read in its rules; the sweeps hold it against the host.
 
-use super::{Cond, Translator};
+use super::{Cond, Translator, opaque::Operation};
 use cranelift_codegen::ir::{
     InstBuilder, Type, Value,
     condcodes::{FloatCC, IntCC},
-    types::{F32, F32X4, F64, F64X2, I8X16, I32, I32X4, I64},
+    types::{F32, F32X4, F64, F64X2, I8X16, I32, I32X4, I64, I64X2},
 };
 use emu_core::lane::{Floats, FpPrimitive, is_simple_predicate};
 
@@ -49,7 +49,7 @@ impl Translator {
             P::FromInteger { double, wide } => {
                 let value = self.half(b, false);
                 let value = if wide { value } else { self.builder.ins().ireduce(I32, value) };
-                let float = self.builder.ins().fcvt_from_sint(vector(double).lane_type(), value);
+                let float = self.float(Operation::FromIntegers, vector(double).lane_type(), &[value]);
                 self.place(a, float)
             }
             P::FromIntegers { .. } | P::TruncateAll | P::Widen { .. } | P::Narrow { .. } => {
@@ -59,16 +59,7 @@ impl Translator {
                 self.arithmetic(primitive, f, a, b)
             }
         };
-        if matches!(
-            primitive,
-            P::Add(_) | P::Sub(_) | P::Mul(_) | P::Div(_) | P::Min(_) | P::Max(_) | P::Compare(_)
-        ) {
-            self.known.is_seen(a);
-        }
-        self.known.is_seen(b);
-        let r = self.cast(I8X16, r);
-        self.known.is_result(r);
-        Some(r)
+        Some(self.cast(I8X16, r))
     }
 
     fn arithmetic(&mut self, primitive: FpPrimitive, f: Floats, a: Value, b: Value) -> Value {
@@ -79,26 +70,17 @@ impl Translator {
         } else {
             (self.cast(ty, a), self.cast(ty, b))
         };
+        let of = if f.scalar { ty.lane_type() } else { ty };
         let r = match primitive {
-            P::Add(_) => self.builder.ins().fadd(x, y),
-            P::Sub(_) => self.builder.ins().fsub(x, y),
-            P::Mul(_) => self.builder.ins().fmul(x, y),
-            P::Div(_) => self.builder.ins().fdiv(x, y),
-            P::Root(_) => self.builder.ins().sqrt(y),
-            P::Max(_) => self.choose(f, (y, x), x, y),
-            _ => self.choose(f, (x, y), x, y),
+            P::Add(_) => self.float(Operation::Add, of, &[x, y]),
+            P::Sub(_) => self.float(Operation::Sub, of, &[x, y]),
+            P::Mul(_) => self.float(Operation::Mul, of, &[x, y]),
+            P::Div(_) => self.float(Operation::Div, of, &[x, y]),
+            P::Root(_) => self.float(Operation::Root, of, &[y]),
+            P::Max(_) => self.float(Operation::Max, of, &[x, y]),
+            _ => self.float(Operation::Min, of, &[x, y]),
         };
         if f.scalar { self.place(a, r) } else { r }
-    }
-
-    /// `x` where the first of the pair is less than the second, else `y`: one instruction on the host.
-    fn choose(&mut self, f: Floats, (p, q): (Value, Value), x: Value, y: Value) -> Value {
-        let less = self.builder.ins().fcmp(FloatCC::LessThan, p, q);
-        if f.scalar {
-            return self.builder.ins().select(less, x, y);
-        }
-        let less = self.cast(vector(f.double), less);
-        self.builder.ins().bitselect(less, x, y)
     }
 
     /// All of the lowest element's bits, and zeros above, which raise nothing.
@@ -114,7 +96,7 @@ impl Translator {
         } else {
             (self.cast(ty, a), self.cast(ty, b))
         };
-        let mask = self.builder.ins().fcmp(cc, x, y);
+        let mask = self.float(Operation::Compare(cc), if f.double { I64X2 } else { I32X4 }, &[x, y]);
         if !f.scalar {
             return mask;
         }
@@ -137,10 +119,6 @@ impl Translator {
             let unordered = self.flag(Cond::Order(FloatCC::Unordered, x, y), 2);
             flags = self.builder.ins().bor(flags, unordered);
         }
-        for operand in [a, b] {
-            self.known.is_seen(operand);
-        }
-        self.known.is_result(flags);
         self.known.is_order(flags, x, y, quiet);
         let nothing = self.builder.ins().iconst(I64, 0);
         self.lane_of_halves(flags, nothing)
@@ -157,7 +135,7 @@ impl Translator {
     fn truncate_float(&mut self, double: bool, wide: bool, b: Value) -> Value {
         let x = self.lowest(double, b);
         let ty = if wide { I64 } else { I32 };
-        let r = self.builder.ins().fcvt_to_sint_sat(ty, x);
+        let r = self.float(Operation::Truncate, ty, &[x]);
         let most = if wide { i64::MAX } else { i64::from(i32::MAX) };
         let end = self.builder.ins().iconst(ty, most);
         let above = self.builder.ins().isub(r, end);
@@ -170,8 +148,6 @@ impl Translator {
         let infinity = self.builder.ins().iconst(I64, infinity as i64);
         self.leave_when(Cond::Compare(IntCC::UnsignedGreaterThan, magnitude, infinity));
         let r = if wide { r } else { self.builder.ins().uextend(I64, r) };
-        self.known.is_seen(b);
-        self.known.is_result(r);
         let nothing = self.builder.ins().iconst(I64, 0);
         self.lane_of_halves(r, nothing)
     }
@@ -181,34 +157,34 @@ impl Translator {
         match primitive {
             P::FromIntegers { double: false } => {
                 let y = self.cast(I32X4, b);
-                self.builder.ins().fcvt_from_sint(F32X4, y)
+                self.float(Operation::FromIntegers, F32X4, &[y])
             }
             P::FromIntegers { double: true } => {
                 let y = self.cast(I32X4, b);
                 let wide = self.builder.ins().swiden_low(y);
-                self.builder.ins().fcvt_from_sint(F64X2, wide)
+                self.float(Operation::FromIntegers, F64X2, &[wide])
             }
             P::Widen { scalar: true } => {
                 let y = self.lowest(false, b);
-                let r = self.builder.ins().fpromote(F64, y);
+                let r = self.float(Operation::Widen, F64, &[y]);
                 self.place(a, r)
             }
             P::Widen { scalar: false } => {
                 let y = self.cast(F32X4, b);
-                self.builder.ins().fvpromote_low(y)
+                self.float(Operation::WidenLower, F64X2, &[y])
             }
             P::Narrow { scalar: true } => {
                 let y = self.lowest(true, b);
-                let r = self.builder.ins().fdemote(F32, y);
+                let r = self.float(Operation::Narrow, F32, &[y]);
                 self.place(a, r)
             }
             P::Narrow { scalar: false } => {
                 let y = self.cast(F64X2, b);
-                self.builder.ins().fvdemote(y)
+                self.float(Operation::NarrowBoth, F32X4, &[y])
             }
             _ => {
                 let y = self.cast(F32X4, b);
-                self.builder.ins().x86_cvtt2dq(I32X4, y)
+                self.float(Operation::TruncateAll, I32X4, &[y])
             }
         }
     }

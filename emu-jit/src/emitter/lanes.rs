@@ -1,14 +1,13 @@
-//! What is known of lanes while a region is translated: where halves are, and which results nothing depends on yet.
-//!
-//! The code generator drops what nothing depends on. A floating-point operation must be executed all the same, for
-//! the flags that it leaves in MXCSR: at the end of each block those are stored to a place where nobody looks.
+//! What is known of lanes while a region is translated: where their halves and lowest elements are.
 
 use super::{Cond, Translator};
-use cranelift_codegen::ir::{
-    ConstantData, Endianness, InstBuilder, InstructionData, MemFlagsData, Opcode, StackSlot, StackSlotData,
-    StackSlotKind, Type, Value, ValueDef,
-    condcodes::FloatCC,
-    types::{F32, F32X4, F64, F64X2, I8X16, I64, I64X2},
+use cranelift_codegen::{
+    cursor::{Cursor, FuncCursor},
+    ir::{
+        ConstantData, Endianness, InstBuilder, InstructionData, MemFlagsData, Opcode, Type, Value, ValueDef,
+        condcodes::FloatCC,
+        types::{F32, F32X4, F64, F64X2, I8X16, I32, I64, I64X2},
+    },
 };
 use emu_core::arch::Width;
 use rustc_hash::FxHashMap;
@@ -32,24 +31,11 @@ pub struct Lanes {
     quarters: FxHashMap<Value, Value>,
     /// Lanes that were made of an element.
     scalars: FxHashMap<Value, Scalar>,
-    /// Results of floating-point operations in this block that nothing is known to depend on.
-    unseen: Vec<Value>,
     /// Flags that tell the order of two numbers, which may be unordered or not.
     orders: FxHashMap<Value, (Value, Value, bool)>,
-    scratch: Option<StackSlot>,
 }
 
 impl Lanes {
-    /// `value` is the result of a floating-point operation.
-    pub fn is_result(&mut self, value: Value) {
-        self.unseen.push(value);
-    }
-
-    /// Something that will not be dropped depends on `value`.
-    pub fn is_seen(&mut self, value: Value) {
-        self.unseen.retain(|unseen| *unseen != value);
-    }
-
     /// `flags` are ZF, PF and CF of a comparison of `a` and `b`. `quiet`: they may be unordered.
     pub fn is_order(&mut self, flags: Value, a: Value, b: Value, quiet: bool) {
         self.orders.insert(flags, (a, b, quiet));
@@ -150,8 +136,7 @@ impl Translator {
         }
     }
 
-    /// If `value` has just been loaded from memory: the same load, to a vector register. The first is dropped if nothing
-    /// else depends on it.
+    /// If `value` has just been loaded from memory: it is loaded to a vector register instead.
     fn loaded(&mut self, value: Value) -> Option<Value> {
         let block = self.builder.current_block()?;
         let dfg = &self.builder.func.dfg;
@@ -166,10 +151,20 @@ impl Translator {
             Opcode::Uload32 => F32,
             _ => return None,
         };
-        (last == load).then(|| {
-            let flags = self.builder.func.dfg.mem_flags[flags];
-            self.builder.ins().load(ty, flags, arg, offset)
-        })
+        if last != load {
+            return None;
+        }
+        let flags = dfg.mem_flags[flags];
+        let mut cursor = FuncCursor::new(self.builder.func).at_inst(load);
+        let element = cursor.ins().load(ty, flags, arg, offset);
+        let plain = MemFlagsData::new();
+        if ty == F64 {
+            cursor.func.replace(load).bitcast(I64, plain, element);
+        } else {
+            let bits = cursor.ins().bitcast(I32, plain, element);
+            cursor.func.replace(load).uextend(I64, bits);
+        }
+        Some(element)
     }
 
     /// A half of `a` below a half of `b`.
@@ -240,7 +235,7 @@ impl Translator {
     }
 
     /// What to store for the low `w` bits of `value`: straight from a vector register if it is there.
-    pub(super) fn to_store(&mut self, w: Width, value: Value) -> Value {
+    pub(super) fn stored(&mut self, w: Width, value: Value) -> Value {
         let lane = match (w, self.known.origins.get(&value), self.known.quarters.get(&value)) {
             (Width::W64, Some(&(lane, false)), _) => Some((lane, F64X2)),
             (Width::W32, Some(&(lane, false)), _) => Some((lane, F32X4)),
@@ -248,25 +243,12 @@ impl Translator {
             _ => None,
         };
         let Some((lane, ty)) = lane else { return self.narrow(w, value) };
-        self.known.is_seen(lane);
         self.lowest(ty == F64X2, lane)
     }
 
-    /// Ends a block: see the module.
+    /// Ends a block.
     pub fn end_block(&mut self) {
         self.call_waiting();
         self.store_note();
-        let unseen = std::mem::take(&mut self.known.unseen);
-        if unseen.is_empty() {
-            return;
-        }
-        let builder = &mut self.builder;
-        let slot = *self.known.scratch.get_or_insert_with(|| {
-            builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4))
-        });
-        for value in unseen {
-            let at = self.builder.ins().stack_addr(I64, slot, 0);
-            self.builder.ins().store(self.spaces.stack, value, at, 0);
-        }
     }
 }

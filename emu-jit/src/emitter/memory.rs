@@ -72,7 +72,7 @@ impl Translator {
 
     fn store_linear(&mut self, linear: Value, w: Width, value: Value) {
         let host = self.host(linear, w.bytes(), true);
-        let value = self.to_store(w, value);
+        let value = self.stored(w, value);
         self.builder.ins().store(self.spaces.guest, value, host, 0);
     }
 
@@ -201,7 +201,6 @@ impl Memory for Translator {
         self.check_alignment::<N>(i, linear);
         let host = self.host(linear, 16 * N as u64, true);
         for (n, value) in value.into_iter().enumerate() {
-            self.known.is_seen(value);
             self.builder.ins().store(self.spaces.guest, value, host, 16 * n as i32);
         }
         Ok(())

@@ -13,6 +13,7 @@ mod flow;
 mod integers;
 mod lanes;
 mod memory;
+pub mod opaque;
 mod registers;
 mod vectors;
 pub mod x87;
@@ -32,6 +33,7 @@ use emu_core::{
 };
 use exits::Exits;
 use lanes::Lanes;
+use opaque::Opaque;
 use x87::Resident;
 
 /// A truth value: a comparison that is emitted where it is used.
@@ -133,6 +135,8 @@ pub struct Translator {
     pub branch: Option<Branch>,
     flag_source: Option<FlagSource<Value>>,
     known: Lanes,
+    /// Floating-point operations.
+    pub opaque: Opaque,
     /// The guest's x87 state, if the host's x87 has it.
     x87: Option<Resident>,
     /// Whether host floating-point instructions have been emitted.
@@ -200,6 +204,7 @@ impl Translator {
             branch: None,
             flag_source: None,
             known: Lanes::default(),
+            opaque: Opaque::default(),
             x87: None,
             floating_point: false,
             exact_signature,
@@ -264,7 +269,6 @@ impl Translator {
         for (bit, variable, at) in self.variables() {
             if self.dirty & bit != 0 {
                 let value = self.builder.use_var(variable);
-                self.known.is_seen(value);
                 self.set_field(at, value);
             }
         }

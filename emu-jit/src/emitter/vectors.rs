@@ -49,9 +49,6 @@ mod calls {
             let signature = self.builder.import_signature(signature);
             let callee = self.builder.ins().iconst(I64, function as i64);
             let args: Vec<Value> = lanes.iter().copied().chain([imm]).collect();
-            for lane in lanes {
-                self.known.is_seen(*lane);
-            }
             let call = self.builder.ins().call_indirect(signature, callee, &args);
             self.builder.inst_results(call)[0]
         }
