@@ -1,7 +1,8 @@
 //! [`Translator`]: the emitter that appends Cranelift IR.
 //!
 //! General-purpose and vector registers, flags and the budget are variables of the function, which live in host
-//! registers as long as the region does. MMX and x87 state is in the CPU's memory all the time.
+//! registers as long as the region does. MMX and x87 state is in the CPU's memory, or that of the x87 in the host's x87
+//! (see [`x87`]).
 //!
 //! Whatever is rare leaves the region at the instruction, as it was before it ([`Translator::leave_if`]): the
 //! interpreter does it. That is right because an instruction commits nothing before its last access.
