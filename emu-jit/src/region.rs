@@ -49,6 +49,9 @@ pub fn build(
     // SAFETY: the translator ends before the builder.
     let mut translator =
         unsafe { Translator::new(&mut builder, &host.exact_signature(), entry, source.mode, plan.used) };
+    if source.apart {
+        translator = translator.apart();
+    }
     if plan.x87 {
         translator.enter_x87(memory);
     }
@@ -124,6 +127,7 @@ impl Regional<'_> {
     /// After the last instruction of a block.
     fn end(&mut self, number: usize) {
         self.translator.end_block();
+        self.translator.define_variables();
         match self.translator.branch {
             Some(Branch::To(target)) => {
                 self.try_targets(number, target);
@@ -160,14 +164,14 @@ impl Regional<'_> {
         for &to in &self.source.blocks[number].targets {
             let block = &self.source.blocks[to];
             let c = self.translator.is_code(target, block.page_distance, block.key.0 & 0xFFF);
-            let dirty = self.translator.dirty;
+            let known = self.translator.known();
             let (same, other) =
                 (self.translator.builder.create_block(), self.translator.builder.create_block());
             self.translator.branch_if(c, same, other);
             self.translator.builder.switch_to_block(same);
             self.translator.builder.seal_block(same);
             self.go(number, to);
-            self.translator.dirty = dirty;
+            self.translator.restore(known);
             self.translator.builder.switch_to_block(other);
             self.translator.builder.seal_block(other);
         }
@@ -176,12 +180,12 @@ impl Regional<'_> {
     /// Goes on where block `number` leads by `way`: not taken, taken.
     fn way(&mut self, number: usize, way: usize) {
         let source = &self.source.blocks[number];
-        let dirty = self.translator.dirty;
+        let known = self.translator.known();
         match source.next[way] {
             Next::Block(to) => self.go(number, to),
             _ => self.translator.leave(if way == 1 { exit::TAKEN } else { exit::UNTAKEN }),
         }
-        self.translator.dirty = dirty;
+        self.translator.restore(known);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     interp::{BlockCache, Hot},
     memory::PhysicalMemory,
     mmu::Mmu,
+    region::fill::Request,
     state::{Control, CpuState, Events, Msrs, Segments, Simd, X87},
 };
 use std::sync::{Arc, atomic::AtomicU32};
@@ -37,6 +38,8 @@ pub struct Cpu {
     pub budget: i64,
     /// The word of `signal` that the run loop polls. Here for translated code.
     pub attention: *const AtomicU32,
+    /// What translated code asks [`fill_requested`](crate::region::fill) for.
+    pub fill: Request,
     /// What the last call of [`fill`](crate::region::fill::fill) has come to.
     pub filled: u64,
     /// Translation of linear addresses.
@@ -136,6 +139,7 @@ impl Cpu {
             linear_mask: 0,
             budget: 0,
             attention: signal.attention(),
+            fill: Request::default(),
             filled: 0,
             mmu,
             eflags: Flags::FIXED,

@@ -24,7 +24,7 @@ use crate::{
     lane::fp::mxcsr::{CONTROL, DEFAULT},
     region::{
         BlockKey, Entry, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator, digest,
-        exit, layout::GO_ON,
+        exit, fill, layout::GO_ON,
     },
 };
 use rustc_hash::FxHashMap;
@@ -36,6 +36,10 @@ const FIRST_LOOK: u64 = 16;
 const PATIENCE: u64 = 1 << 20;
 /// Instructions in one passage through a region, about.
 const PASSAGE: i64 = 16;
+/// Times that a region may leave for a range in two pages before it is looked at how often that is.
+const SPLITS: u32 = 1000;
+/// Instructions in a region that pay for leaving it once.
+const BETWEEN_SPLITS: i64 = 400;
 /// Times that a block may be decoded anew before it is left to the interpreter for good.
 const REWRITES: u8 = 16;
 
@@ -49,6 +53,9 @@ pub struct Instance {
     pub left: i64,
     region: Arc<Region>,
     all_points: Vec<*const Insn>,
+    /// Times that it has left because a range of accesses was in two pages, and `left` when counting began; `None` when
+    /// it is to be replaced: see [`Cpu::split_up`].
+    splits: Option<(u32, i64)>,
     /// If it has several pages: the RIP base for which they are known to be where they should, and the stamp under which.
     placed: (u32, u64),
 }
@@ -70,7 +77,14 @@ pub struct Hot {
 
 impl Instance {
     fn new(region: Arc<Region>, all_points: Vec<*const Insn>, left: i64) -> Self {
-        Instance { points: all_points.as_ptr(), left, region, all_points, placed: (0, 0) }
+        Instance {
+            points: all_points.as_ptr(),
+            left,
+            region,
+            all_points,
+            splits: Some((0, left)),
+            placed: (0, 0),
+        }
     }
 
     /// What executes it, as the handler of an entry.
@@ -165,10 +179,14 @@ pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
     let Entry::Called(entry) = instance.region.entry else {
         unreachable!("a region that is a handler itself")
     };
+    cpu.filled = fill::NO;
     // SAFETY: host code made for this CPU's layout, and the points that it knows by number.
     let left = unsafe { entry(cpu, instance.points) };
     let (kind, number) = exit::unpack(left);
     instance.left -= budget - cpu.budget;
+    if cpu.filled == fill::PART {
+        cpu.split_up(i, base);
+    }
     if instance.left < 0 {
         cpu.heat_up(i, base);
     }
@@ -291,7 +309,7 @@ impl Cpu {
             let way = if self.mode.bitness() == 16 { Next::Unknown } else { Next::Outside };
             let insns = insns_of(&block).to_vec();
             let block = SourceBlock { key, insns, page_distance: 0, next: [way; 2], targets: Vec::new() };
-            let source = Source { mode: self.mode, tier, blocks: vec![block] };
+            let source = Source { mode: self.mode, tier, apart: false, blocks: vec![block] };
             translate(&source).map(Arc::new)
         });
         let Some(region) = region else { return self.execute_one() };
@@ -383,6 +401,33 @@ impl Cpu {
         }
         let key = super::blocks::key(page, self.mode);
         if let Some(source) = self.source(key, base, Tier::Hot) {
+            translator.request(self.id, &self.signal.clone(), source);
+            self.attach_ready();
+        }
+    }
+
+    /// The region that begins at entry `i`, entered with RIP base `base`, has left because accesses that it checks
+    /// together were not all possible directly, though the first one was. If that happens all the time, it is made anew
+    /// with a check for each.
+    #[cold]
+    fn split_up(&mut self, i: *const Insn, base: u64) {
+        // SAFETY: as in `heat_up`.
+        let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
+        let Some((splits, since)) = instance.splits else { return };
+        if splits < SPLITS {
+            instance.splits = Some((splits + 1, since));
+            return;
+        }
+        instance.splits = Some((0, instance.left));
+        // `left` was set anew meanwhile, or the exits are rare.
+        if !(0..i64::from(SPLITS) * BETWEEN_SPLITS).contains(&(since - instance.left)) {
+            return;
+        }
+        let Some(translator) = self.hot.translator.clone() else { return };
+        instance.splits = None;
+        let tier = instance.region.tier;
+        if let Some(source) = self.source(super::blocks::key(page, self.mode), base, tier) {
+            let source = Source { apart: true, ..source };
             translator.request(self.id, &self.signal.clone(), source);
             self.attach_ready();
         }

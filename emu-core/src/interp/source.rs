@@ -52,7 +52,7 @@ impl Cpu {
                 block.targets = block.targets.iter().chain(expected).copied().take(MAX_TARGETS).collect();
             }
         }
-        Some(Source { mode: self.mode, tier, blocks })
+        Some(Source { mode: self.mode, tier, apart: false, blocks })
     }
 }
 

@@ -38,7 +38,7 @@ mod string;
 mod syscall;
 mod task_switch;
 #[cfg(test)]
-mod test_cpu;
+pub(crate) mod test_cpu;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tsc;

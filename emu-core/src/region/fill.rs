@@ -68,7 +68,7 @@ pub const PART: u64 = 2;
 pub unsafe extern "C" fn fill(cpu: *mut Cpu, linear: u64, wanted: u64) -> u64 {
     // SAFETY: the caller's promise; host code holds no reference to the CPU.
     let cpu = unsafe { &mut *cpu };
-    cpu.filled = cpu.fill(linear, Wanted::unpack(wanted));
+    cpu.filled = cpu.fill_tlb(linear, Wanted::unpack(wanted));
     cpu.filled
 }
 
@@ -144,8 +144,43 @@ pub unsafe extern "C" fn fill_preserving(cpu: *mut Cpu, linear: u64, wanted: u64
     )
 }
 
+/// An access that [`fill_requested`] is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request {
+    /// Linear address.
+    pub linear: u64,
+    /// See [`Wanted::pack`].
+    pub wanted: u64,
+}
+
+/// [`fill_preserving`] of what has been stored to the CPU, at [`FILL_LINEAR`](super::layout::FILL_LINEAR) and
+/// [`FILL_WANTED`](super::layout::FILL_WANTED): for callers whose registers should not be chosen by the arguments of a
+/// rare call.
+///
+/// # Safety
+/// As [`fill_preserving`].
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+pub unsafe extern "C" fn fill_requested(cpu: *mut Cpu) {
+    std::arch::naked_asm!(
+        "push rsi",
+        "push rdx",
+        "sub rsp, 8",
+        "mov rsi, [rdi + {linear}]",
+        "mov rdx, [rdi + {wanted}]",
+        "call {fill}",
+        "add rsp, 8",
+        "pop rdx",
+        "pop rsi",
+        "ret",
+        linear = const super::layout::FILL_LINEAR,
+        wanted = const super::layout::FILL_WANTED,
+        fill = sym fill_preserving,
+    )
+}
+
 impl Cpu {
-    fn fill(&mut self, linear: u64, wanted: Wanted) -> u64 {
+    fn fill_tlb(&mut self, linear: u64, wanted: Wanted) -> u64 {
         let first = linear.wrapping_sub(wanted.before.into());
         if self.mmu.is_direct(first, wanted.length.into(), wanted.write_range) {
             return ALL;
@@ -177,6 +212,45 @@ impl Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::microcode::test_cpu::long_cpu;
+
+    /// Address of the page-directory entry for the second 2 MiB of [`long_cpu`].
+    const ENTRY: u64 = 0x8_2008;
+    const MAPPED: u64 = 0x83;
+    const ACCESSED: u64 = 0x20;
+    const DIRTY: u64 = 0x40;
+
+    fn fill_now(cpu: &mut Cpu, linear: u64, wanted: Wanted) -> u64 {
+        // SAFETY: the CPU is borrowed for the call.
+        let answer = unsafe { fill(cpu, linear, wanted.pack()) };
+        assert_eq!((answer, cpu.raised, cpu.control.cr2), (cpu.filled, None, 0));
+        answer
+    }
+
+    #[test]
+    fn the_walk_is_that_of_the_access_and_no_more() {
+        let mut cpu = long_cpu("x86-64-v2");
+        cpu.write_physical(ENTRY, 8, MAPPED);
+        let write_behind = Wanted { size: 8, write: false, before: 0, length: 16, write_range: true };
+        assert_eq!(fill_now(&mut cpu, 2 << 20, write_behind), PART, "the page is not dirty");
+        assert_eq!(cpu.read_physical(ENTRY, 8), MAPPED | ACCESSED);
+        assert_eq!(fill_now(&mut cpu, 2 << 20, Wanted::one(8, true)), ALL);
+        assert_eq!(cpu.read_physical(ENTRY, 8), MAPPED | ACCESSED | DIRTY);
+        assert_eq!(fill_now(&mut cpu, 2 << 20, write_behind), ALL);
+    }
+
+    #[test]
+    fn what_faults_or_is_in_two_pages_is_left_alone() {
+        let mut cpu = long_cpu("x86-64-v2");
+        cpu.write_physical(ENTRY, 8, 0);
+        let one = Wanted::one(8, false);
+        assert_eq!(fill_now(&mut cpu, 2 << 20, one), NO, "not present");
+        assert_eq!(fill_now(&mut cpu, 0x1FFC, one), NO, "two pages");
+        assert_eq!(fill_now(&mut cpu, 1 << 62, one), NO, "not canonical");
+        let range = Wanted { before: 8, length: 32, ..one };
+        assert_eq!(fill_now(&mut cpu, 0x1FF0, range), PART);
+        assert_eq!(fill_now(&mut cpu, 0x1FE8, range), ALL);
+    }
 
     #[test]
     fn what_is_wanted_survives_packing() {

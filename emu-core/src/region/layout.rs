@@ -4,6 +4,7 @@
 //! `budget`; it reads the TLB, and may call [`fill`](super::fill::fill) for what it does not find there. It may call
 //! [`exact`] with everything it holds stored to the CPU, and must load it again afterwards.
 
+use super::fill::Request;
 use crate::{
     arch::Segment,
     cpu::{Cpu, LazyFlags},
@@ -28,6 +29,10 @@ pub const RIP: usize = offset_of!(Cpu, rip);
 pub const EFLAGS: usize = offset_of!(Cpu, eflags);
 /// Pointer to the word that is not zero when the run loop has something to do (32 bits).
 pub const ATTENTION: usize = offset_of!(Cpu, attention);
+/// Linear address that [`fill_requested`](super::fill) is asked for.
+pub const FILL_LINEAR: usize = offset_of!(Cpu, fill) + offset_of!(Request, linear);
+/// What else it must know.
+pub const FILL_WANTED: usize = offset_of!(Cpu, fill) + offset_of!(Request, wanted);
 /// What the last call of [`fill`](super::fill::fill) has come to (64 bits).
 pub const FILLED: usize = offset_of!(Cpu, filled);
 /// Pointer to the first entry of the TLB for data accesses.

@@ -32,6 +32,8 @@ pub struct Source {
     pub mode: Mode,
     /// How much it is worth.
     pub tier: Tier,
+    /// Accesses are to be checked one by one, as ranges of them have been in two pages too often.
+    pub apart: bool,
     /// The blocks; the first is the one that is entered.
     pub blocks: Vec<SourceBlock>,
 }

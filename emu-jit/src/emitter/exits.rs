@@ -22,6 +22,15 @@ struct Storing {
     distance: u64,
 }
 
+/// Where an instruction leaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Here {
+    storing: Block,
+    exit: u64,
+    /// A cold block that leads there, if there is one.
+    stub: Option<Block>,
+}
+
 /// The exits of a region.
 #[derive(Debug, Default)]
 pub struct Exits {
@@ -32,7 +41,7 @@ pub struct Exits {
     /// Cold blocks that give an exit to one of those.
     stubs: Vec<(Block, Block, u64)>,
     /// Where this instruction leaves, as it was when it began.
-    here: Option<Block>,
+    here: Option<Here>,
 }
 
 impl Exits {
@@ -62,15 +71,15 @@ impl Translator {
     fn snapshot(&mut self) -> Snapshot {
         let dirty = self.dirty;
         let variables: Vec<_> = self.variables().filter(|(bit, ..)| dirty & bit != 0).collect();
-        variables.into_iter().map(|(_, variable, at)| (at, self.builder.use_var(variable))).collect()
+        variables.into_iter().map(|(_, variable, at)| (at, self.value_of_variable(variable))).collect()
     }
 
-    /// A cold block that leaves by `kind` at `point`, in the page at `distance`, with everything as it is now.
-    fn exit(&mut self, kind: u64, point: Point, distance: u64) -> Block {
+    /// A cold block that stores everything as it is now, in the page at `distance`, and returns its parameter.
+    fn storing(&mut self, distance: u64) -> Block {
         self.call_waiting();
         let snapshot = self.snapshot();
         let note = self.note();
-        let storing = match self.exits.pending.last() {
+        match self.exits.pending.last() {
             Some(last) if last.snapshot == snapshot && last.distance == distance && last.note == note => {
                 last.block
             }
@@ -81,12 +90,48 @@ impl Translator {
                 self.exits.pending.push(Storing { block, snapshot, note, distance });
                 block
             }
-        };
+        }
+    }
+
+    /// A cold block that leaves by `kind` at `point`, in the page at `distance`, with everything as it is now.
+    fn exit(&mut self, kind: u64, point: Point, distance: u64) -> Block {
+        let storing = self.storing(distance);
+        let number = self.exits.number(point);
+        self.stub(storing, exit::pack(kind, number))
+    }
+
+    fn stub(&mut self, storing: Block, exit: u64) -> Block {
         let stub = self.builder.create_block();
         self.builder.set_cold_block(stub);
-        let number = self.exits.number(point);
-        self.exits.stubs.push((stub, storing, exit::pack(kind, number)));
+        self.exits.stubs.push((stub, storing, exit));
         stub
+    }
+
+    /// Where to leave at the instruction, as it was before it. Nothing may have been committed.
+    pub(super) fn here(&mut self) -> Here {
+        if let Some(here) = self.exits.here {
+            return here;
+        }
+        let storing = self.storing(self.page_distance);
+        let exit = exit::pack(exit::AT, self.exits.number(self.at));
+        let here = Here { storing, exit, stub: None };
+        self.exits.here = Some(here);
+        here
+    }
+
+    /// The same as a cold block.
+    fn here_block(&mut self) -> Block {
+        let here = self.here();
+        let block = here.stub.unwrap_or_else(|| self.stub(here.storing, here.exit));
+        self.exits.here = Some(Here { stub: Some(block), ..here });
+        block
+    }
+
+    /// In a cold block: leaves at the instruction, as it was before it, unless `c`, which leads to `hit`.
+    pub(super) fn leave_unless(&mut self, c: Value, hit: Block) {
+        let Here { storing, exit, .. } = self.here();
+        let exit = self.builder.ins().iconst(I64, exit as i64);
+        self.builder.ins().brif(c, hit, [], storing, &[BlockArg::Value(exit)]);
     }
 
     /// Leaves at the instruction, as it was before it, if `a <cc> b`. Nothing may have been committed.
@@ -96,15 +141,13 @@ impl Translator {
 
     /// The same if `c` holds.
     pub(super) fn leave_when(&mut self, c: Cond) {
-        let here = match self.exits.here {
-            Some(block) => block,
-            None => {
-                let block = self.exit(exit::AT, self.at, self.page_distance);
-                self.exits.here = Some(block);
-                block
-            }
-        };
         let c = self.truth(c);
+        self.leave_if_true(c);
+    }
+
+    /// Leaves at the instruction, as it was before it, if `c` is not zero.
+    pub(super) fn leave_if_true(&mut self, c: Value) {
+        let here = self.here_block();
         self.unless(c, here);
     }
 
@@ -130,9 +173,9 @@ impl Translator {
 
     /// Accounts for `count` instructions, as a block of the region goes on to another.
     pub fn spend(&mut self, count: i64) {
-        let budget = self.builder.use_var(self.budget);
+        let budget = self.value_of_variable(self.budget);
         let budget = self.builder.ins().iadd_imm_s(budget, -count);
-        self.builder.def_var(self.budget, budget);
+        self.set_variable(self.budget, budget);
         self.dirty |= BUDGET;
     }
 
@@ -146,7 +189,7 @@ impl Translator {
             self.attention,
         );
         let word = self.builder.ins().uextend(I64, word);
-        let budget = self.builder.use_var(self.budget);
+        let budget = self.value_of_variable(self.budget);
         let spent = self.builder.ins().sshr_imm_u(budget, 63);
         let any = self.builder.ins().bor(word, spent);
         let block = self.exit(exit::LOOK_AROUND, target, distance);

@@ -1,19 +1,32 @@
-//! Memory: a look into the software TLB, and the access itself. What the TLB does not allow directly is left to the
-//! interpreter, at the instruction's start.
+//! Memory: a look into the software TLB, and the access itself. A cold call fills the TLB, preserving all registers. What
+//! cannot be done directly even so is left to the interpreter, at the instruction's start.
 
-use super::{Faults, Translator, arithmetic::int};
+use super::{
+    Faults, Translator,
+    arithmetic::int,
+    ranges::{Check, Range},
+};
 use cranelift_codegen::ir::{
-    BlockArg, InstBuilder, Value,
+    BlockArg, Inst, InstBuilder, Value, ValueDef,
     condcodes::IntCC,
     types::{I8X16, I64},
 };
 use emu_core::{
     arch::{Seg, Width},
-    cpu::slot,
+    cpu::{Cpu, slot},
     decode::{AddressForm, Insn, flag},
-    region::layout::tlb,
+    region::{
+        fill::{self, Wanted},
+        layout::{self, tlb},
+    },
     semantics::{Arithmetic, Memory},
 };
+
+/// What fills the TLB and preserves all registers, where there is such a thing.
+#[cfg(target_arch = "x86_64")]
+const FILL: Option<unsafe extern "C" fn(*mut Cpu)> = Some(fill::fill_requested);
+#[cfg(not(target_arch = "x86_64"))]
+const FILL: Option<unsafe extern "C" fn(*mut Cpu)> = None;
 
 impl Translator {
     /// Linear address of `seg:offset`; the segment is flat.
@@ -36,44 +49,103 @@ impl Translator {
         self.linear(i.seg.into(), offset)
     }
 
-    /// Host address of `size` bytes at `linear`; leaves if they cannot be accessed directly.
-    pub(super) fn host(&mut self, linear: Value, size: u64, write: bool) -> Value {
-        // (linear >> 12 ^ linear >> FOLD) & (ENTRIES - 1), times the size of an entry.
+    /// Host address of `size` bytes at `linear`, as an address and a distance from it; leaves if they cannot be accessed
+    /// directly.
+    fn host(&mut self, linear: Value, size: u64, write: bool) -> (Value, i32) {
+        let at = self.root(linear);
+        if let Some(found) = self.in_range(at, size, write) {
+            return found;
+        }
+        let (host, check) = self.check(linear, size, write);
+        self.ranges.push(Range::new(at, size, write, host, check));
+        (host, 0)
+    }
+
+    /// Host address of `size` bytes at `linear`, as one value.
+    pub(super) fn host_address(&mut self, linear: Value, size: u64, write: bool) -> Value {
+        let (host, distance) = self.host(linear, size, write);
+        self.builder.ins().iadd_imm_s(host, i64::from(distance))
+    }
+
+    /// Host address of `linear`, after a check of `size` bytes there.
+    fn check(&mut self, linear: Value, size: u64, write: bool) -> (Value, Check) {
+        let (zero, start) = self.changeable(0);
+        let first = self.builder.ins().iadd(linear, zero);
+        // (first >> 12 ^ first >> FOLD) & (ENTRIES - 1), times the size of an entry.
         let distance = i64::from(tlb::FOLD - 12);
         let entry_bits = tlb::ENTRY.trailing_zeros();
-        let folded = self.builder.ins().ushr_imm_u(linear, distance);
-        let folded = self.builder.ins().bxor(folded, linear);
+        let folded = self.builder.ins().ushr_imm_u(first, distance);
+        let folded = self.builder.ins().bxor(folded, first);
         let scaled = self.builder.ins().ushr_imm_u(folded, i64::from(12 - entry_bits));
         let index = self.builder.ins().band_imm_u(scaled, ((tlb::ENTRIES - 1) << entry_bits) as i64);
         let entry = self.builder.ins().iadd(self.tlb, index);
         let tag_at = if write { tlb::WRITE } else { tlb::READ };
         let tag = self.builder.ins().load(I64, self.spaces.tlb, entry, tag_at as i32);
-        let distance = self.builder.ins().isub(linear, tag);
-        let most = self.constant(4096 - size);
-        self.leave_if(IntCC::UnsignedGreaterThan, distance, most);
+        let distance = self.builder.ins().isub(first, tag);
+        let (longest, most) = self.changeable(4096 - size as i64);
+        let miss = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, distance, longest);
+        let wanted = self.fill_if(miss, linear, Wanted::one(size as u8, write));
         let addend = self.builder.ins().load(I64, self.spaces.tlb, entry, tlb::ADDEND as i32);
-        self.builder.ins().iadd(linear, addend)
+        let host = self.builder.ins().iadd(linear, addend);
+        let ValueDef::Result(tag, _) = self.builder.func.dfg.value_def(tag) else { unreachable!("a load") };
+        (host, Check { start, tag, most, wanted })
+    }
+
+    /// A constant of its own, which may be changed later.
+    fn changeable(&mut self, value: i64) -> (Value, Inst) {
+        let value = self.builder.ins().iconst(I64, value);
+        let ValueDef::Result(inst, _) = self.builder.func.dfg.value_def(value) else {
+            unreachable!("a constant")
+        };
+        (value, inst)
+    }
+
+    /// If `miss`: has the TLB filled for the access at `linear`, then goes on; leaves if it cannot be done directly.
+    /// Returns the constant that tells what is wanted.
+    fn fill_if(&mut self, miss: Value, linear: Value, wanted: Wanted) -> Option<Inst> {
+        let Some(fill) = FILL else {
+            self.leave_if_true(miss);
+            return None;
+        };
+        // Whatever has to be done before the region can be left is done before the branch.
+        self.here();
+        let (cold, hit) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(cold);
+        self.builder.ins().brif(miss, cold, [], hit, []);
+        self.builder.switch_to_block(cold);
+        self.builder.seal_block(cold);
+        let (wanted, changeable) = self.changeable(wanted.pack() as i64);
+        self.set_field(layout::FILL_LINEAR, linear);
+        self.set_field(layout::FILL_WANTED, wanted);
+        let callee = self.builder.ins().iconst(I64, fill as *const () as i64);
+        self.builder.ins().call_indirect(self.fill_signature, callee, &[self.cpu]);
+        let answer = self.field(I64, layout::FILLED);
+        let all = self.builder.ins().icmp_imm_u(IntCC::Equal, answer, fill::ALL as i64);
+        self.leave_unless(all, hit);
+        self.builder.switch_to_block(hit);
+        self.builder.seal_block(hit);
+        Some(changeable)
     }
 
     fn load_linear(&mut self, linear: Value, w: Width) -> Value {
-        let host = self.host(linear, w.bytes(), false);
-        self.load_host(host, w)
+        let at = self.host(linear, w.bytes(), false);
+        self.load_host(at, w)
     }
 
-    fn load_host(&mut self, host: Value, w: Width) -> Value {
+    fn load_host(&mut self, (host, distance): (Value, i32), w: Width) -> Value {
         let guest = self.spaces.guest;
         match w {
-            Width::W8 => self.builder.ins().uload8(I64, guest, host, 0),
-            Width::W16 => self.builder.ins().uload16(I64, guest, host, 0),
-            Width::W32 => self.builder.ins().uload32(guest, host, 0),
-            Width::W64 => self.builder.ins().load(I64, guest, host, 0),
+            Width::W8 => self.builder.ins().uload8(I64, guest, host, distance),
+            Width::W16 => self.builder.ins().uload16(I64, guest, host, distance),
+            Width::W32 => self.builder.ins().uload32(guest, host, distance),
+            Width::W64 => self.builder.ins().load(I64, guest, host, distance),
         }
     }
 
     fn store_linear(&mut self, linear: Value, w: Width, value: Value) {
-        let host = self.host(linear, w.bytes(), true);
+        let (host, distance) = self.host(linear, w.bytes(), true);
         let value = self.stored(w, value);
-        self.builder.ins().store(self.spaces.guest, value, host, 0);
+        self.builder.ins().store(self.spaces.guest, value, host, distance);
     }
 
     fn update_linear(
@@ -83,14 +155,15 @@ impl Translator {
         w: Width,
         change: impl Fn(&mut Self, Value) -> Value,
     ) -> (Value, Value) {
-        let host = self.host(linear, w.bytes(), true);
+        let (host, distance) = self.host(linear, w.bytes(), true);
         if !i.has(flag::LOCK) {
-            let old = self.load_host(host, w);
+            let old = self.load_host((host, distance), w);
             let new = change(self, old);
             let stored = self.narrow(w, new);
-            self.builder.ins().store(self.spaces.guest, stored, host, 0);
+            self.builder.ins().store(self.spaces.guest, stored, host, distance);
             return (old, new);
         }
+        let host = self.builder.ins().iadd_imm_s(host, i64::from(distance));
         let old = self.builder.ins().load(int(w), self.spaces.guest, host, 0);
         let again = self.builder.create_block();
         let old = {
@@ -187,9 +260,9 @@ impl Memory for Translator {
     fn load_lanes<const N: usize>(&mut self, i: &Insn, _: AddressForm) -> Result<[Value; N], Faults> {
         let linear = self.operand(i, 0);
         self.check_alignment::<N>(i, linear);
-        let host = self.host(linear, 16 * N as u64, false);
+        let (host, distance) = self.host(linear, 16 * N as u64, false);
         let guest = self.spaces.guest;
-        Ok(std::array::from_fn(|n| self.builder.ins().load(I8X16, guest, host, 16 * n as i32)))
+        Ok(std::array::from_fn(|n| self.builder.ins().load(I8X16, guest, host, distance + 16 * n as i32)))
     }
     fn store_lanes<const N: usize>(
         &mut self,
@@ -199,9 +272,9 @@ impl Memory for Translator {
     ) -> Result<(), Faults> {
         let linear = self.operand(i, 0);
         self.check_alignment::<N>(i, linear);
-        let host = self.host(linear, 16 * N as u64, true);
+        let (host, distance) = self.host(linear, 16 * N as u64, true);
         for (n, value) in value.into_iter().enumerate() {
-            self.builder.ins().store(self.spaces.guest, value, host, 16 * n as i32);
+            self.builder.ins().store(self.spaces.guest, value, host, distance + 16 * n as i32);
         }
         Ok(())
     }

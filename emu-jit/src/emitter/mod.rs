@@ -15,15 +15,17 @@ mod integers;
 mod lanes;
 mod memory;
 pub mod opaque;
+mod ranges;
 mod registers;
 mod vectors;
 pub mod x87;
 
 use cranelift_codegen::ir::{
-    AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value,
+    AbiParam, AliasRegion, AliasRegionData, Block, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value,
     condcodes::{FloatCC, IntCC},
     types::{I8X16, I64},
 };
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::{
     arch::Width,
@@ -35,6 +37,7 @@ use emu_core::{
 use exits::Exits;
 use lanes::Lanes;
 use opaque::Opaque;
+use ranges::Range;
 use x87::Resident;
 
 /// A truth value: a comparison that is emitted where it is used.
@@ -52,6 +55,13 @@ pub enum Cond {
 /// faults says so.
 #[derive(Debug, Clone, Copy)]
 pub struct Faults;
+
+/// What an emitter knows at a place: see [`Translator::known`].
+#[derive(Debug, Clone)]
+pub struct Known {
+    dirty: u64,
+    values: Vec<Option<Value>>,
+}
 
 /// Where a block's branch leads.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +117,13 @@ impl Spaces {
     }
 }
 
+/// Signature of [`fill_requested`](emu_core::region::fill).
+fn fill_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::PreserveAll);
+    signature.params = vec![AbiParam::new(I64)];
+    signature
+}
+
 /// See the module.
 pub struct Translator {
     /// Not really static: see [`Translator::new`].
@@ -127,6 +144,8 @@ pub struct Translator {
     budget: Variable,
     /// Which variables may differ from the CPU's memory.
     pub dirty: u64,
+    /// Values of variables, by number, where they are known in this block.
+    values: Vec<Option<Value>>,
     /// Which variables exist in this region.
     used: u64,
     mode: Mode,
@@ -140,9 +159,14 @@ pub struct Translator {
     pub opaque: Opaque,
     /// The guest's x87 state, if the host's x87 has it.
     x87: Option<Resident>,
+    /// Every access is checked by itself.
+    apart: bool,
+    /// Ranges of addresses that this block has checked.
+    ranges: Vec<Range>,
     /// Whether host floating-point instructions have been emitted.
     pub floating_point: bool,
     exact_signature: SigRef,
+    fill_signature: SigRef,
 }
 
 impl Types for Translator {
@@ -182,6 +206,7 @@ impl Translator {
         let (result, aux) = (builder.declare_var(I64), builder.declare_var(I64));
         let budget = builder.declare_var(I64);
         let exact_signature = builder.import_signature(exact.clone());
+        let fill_signature = builder.import_signature(fill_signature());
         let mut translator = Translator {
             builder,
             spaces,
@@ -198,6 +223,7 @@ impl Translator {
             aux,
             budget,
             dirty: 0,
+            values: Vec::new(),
             used: used | BUDGET,
             mode,
             at: Point { block: 0, insn: 0 },
@@ -207,11 +233,19 @@ impl Translator {
             known: Lanes::default(),
             opaque: Opaque::default(),
             x87: None,
+            apart: false,
+            ranges: Vec::new(),
             floating_point: false,
             exact_signature,
+            fill_signature,
         };
         translator.load_all();
         translator
+    }
+
+    /// This emitter, checking every access by itself.
+    pub fn apart(self) -> Self {
+        Translator { apart: true, ..self }
     }
 
     /// Begins the instruction `at`.
@@ -228,7 +262,55 @@ impl Translator {
         self.dirty = dirty;
         self.page_distance = page_distance;
         self.known_target = known;
+        self.ranges.clear();
+        self.values.clear();
         self.flag_source = None;
+    }
+
+    /// The value of a variable.
+    ///
+    /// Within a block they are remembered here: asking the function builder for one behind a check costs a parameter of a
+    /// block, which it finds out to be of no use later, and gives the same value another name.
+    fn value_of_variable(&mut self, variable: Variable) -> Value {
+        let at = variable.as_u32() as usize;
+        if let Some(Some(value)) = self.values.get(at) {
+            return *value;
+        }
+        let value = self.builder.use_var(variable);
+        self.remember(at, value);
+        value
+    }
+
+    fn set_variable(&mut self, variable: Variable, value: Value) {
+        self.builder.def_var(variable, value);
+        self.remember(variable.as_u32() as usize, value);
+    }
+
+    fn remember(&mut self, at: usize, value: Value) {
+        if self.values.len() <= at {
+            self.values.resize(at + 1, None);
+        }
+        self.values[at] = Some(value);
+    }
+
+    /// Before the branches at the end of a block: what is remembered is defined here, so that it is found at once.
+    pub fn define_variables(&mut self) {
+        for (at, value) in self.values.iter().enumerate() {
+            if let Some(value) = value {
+                self.builder.def_var(Variable::from_u32(at as u32), *value);
+            }
+        }
+    }
+
+    /// What is known along one way out of a block, to go back to before the next.
+    pub fn known(&self) -> Known {
+        Known { dirty: self.dirty, values: self.values.clone() }
+    }
+
+    /// Back to what was known.
+    pub fn restore(&mut self, known: Known) {
+        let Known { dirty, values } = known;
+        (self.dirty, self.values) = (dirty, values);
     }
 
     /// A field of the CPU.
@@ -260,7 +342,7 @@ impl Translator {
             if self.used & bit != 0 {
                 let ty = if bit >= lane_bit(0, 0) { I8X16 } else { I64 };
                 let value = self.field(ty, at);
-                self.builder.def_var(variable, value);
+                self.set_variable(variable, value);
             }
         }
         self.dirty = 0;
@@ -269,7 +351,7 @@ impl Translator {
     fn store_dirty(&mut self) {
         for (bit, variable, at) in self.variables() {
             if self.dirty & bit != 0 {
-                let value = self.builder.use_var(variable);
+                let value = self.value_of_variable(variable);
                 self.set_field(at, value);
             }
         }
@@ -311,6 +393,8 @@ impl Translator {
         }
         self.load_all();
         self.flag_source = None;
+        // The instruction may have changed translations.
+        self.ranges.clear();
     }
 
     /// RIP of the first byte of the page at `distance` from the first block's.

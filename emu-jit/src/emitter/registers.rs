@@ -16,7 +16,7 @@ impl Translator {
     /// All of the register at slot `n`.
     pub(super) fn slot(&mut self, n: u8) -> Value {
         match n {
-            0..=15 if self.used & 1 << n != 0 => self.builder.use_var(self.gprs[usize::from(n)]),
+            0..=15 if self.used & 1 << n != 0 => self.value_of_variable(self.gprs[usize::from(n)]),
             slot::ZERO => self.constant(0),
             slot::RIP_BASE => self.base_of(self.page_distance),
             _ => self.field(I64, layout::REGS + 8 * usize::from(n)),
@@ -48,7 +48,7 @@ impl Registers for Translator {
                 self.builder.ins().bor(kept, placed)
             }
         };
-        self.builder.def_var(self.gprs[number], new);
+        self.set_variable(self.gprs[number], new);
         self.dirty |= 1 << number;
     }
     fn rip_base(&mut self) -> Value {
@@ -56,15 +56,15 @@ impl Registers for Translator {
     }
     fn flags_result(&mut self) -> Value {
         debug_assert!(self.used & FLAGS != 0, "flags are read and not in the plan");
-        self.builder.use_var(self.result)
+        self.value_of_variable(self.result)
     }
     fn flags_aux(&mut self) -> Value {
-        self.builder.use_var(self.aux)
+        self.value_of_variable(self.aux)
     }
     fn set_flags(&mut self, result: Value, aux: Value) {
         debug_assert!(self.used & FLAGS != 0, "flags are written and not in the plan");
-        self.builder.def_var(self.result, result);
-        self.builder.def_var(self.aux, aux);
+        self.set_variable(self.result, result);
+        self.set_variable(self.aux, aux);
         self.touches_flags();
         self.flag_source = None;
     }

@@ -150,7 +150,7 @@ impl Translator {
                 let linear = self.linear(i.seg.into(), offset);
                 operand = Some((offset, i.seg));
                 let write = matches!(native.operand, Operand::Store(_));
-                Some(self.host(linear, size.into(), write))
+                Some(self.host_address(linear, size.into(), write))
             }
             Operand::None if native.tells == Tells::Nothing => None,
             Operand::None => {
