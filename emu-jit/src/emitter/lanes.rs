@@ -82,6 +82,10 @@ impl Translator {
 
     /// A shuffle of the bytes of `a` (0 to 15) and `b` (16 to 31).
     pub(super) fn shuffle(&mut self, a: Value, b: Value, mask: [u8; 16]) -> Value {
+        // An operand that no byte is taken from is no use of its value: the code generator would find that out after
+        // `Opaque::reveal` has counted it as one, and drop the operation that makes it, with its flags.
+        let a = if mask.iter().all(|from| *from >= 16) { b } else { a };
+        let b = if mask.iter().all(|from| *from < 16) { a } else { b };
         let mask = self.builder.func.dfg.immediates.push(ConstantData::from(&mask[..]));
         self.builder.ins().shuffle(a, b, mask)
     }

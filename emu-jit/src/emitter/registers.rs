@@ -89,11 +89,11 @@ impl Registers for Translator {
         self.set_field(layout::EFLAGS, flags);
     }
     fn vector(&mut self, register: u8, lane: usize) -> Value {
-        self.builder.use_var(self.lanes[lane_number(register, lane)])
+        self.value_of_variable(self.lanes[lane_number(register, lane)])
     }
     fn set_vector(&mut self, register: u8, lane: usize, value: Value) {
         debug_assert!(self.used & lane_bit(register, lane) != 0, "a lane is written and not in the plan");
-        self.builder.def_var(self.lanes[lane_number(register, lane)], value);
+        self.set_variable(self.lanes[lane_number(register, lane)], value);
         self.dirty |= lane_bit(register, lane);
     }
     fn mmx(&mut self, register: u8) -> Value {
