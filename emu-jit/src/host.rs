@@ -5,7 +5,7 @@ use cranelift_codegen::{
     CodegenError, Context,
     control::ControlPlane,
     ir::{AbiParam, Signature, types::I64},
-    isa::{OwnedTargetIsa, TargetFrontendConfig},
+    isa::{self, OwnedTargetIsa, TargetFrontendConfig},
     settings::{self, Configurable, SetError},
 };
 use thiserror::Error;
@@ -35,7 +35,22 @@ pub struct Host {
 impl Host {
     /// Those of this machine.
     pub fn new() -> Result<Self, HostError> {
-        Ok(Host { optimising: target("speed")?, plain: target("none")? })
+        Self::made_by(|| cranelift_native::builder().map_err(HostError::Unknown))
+    }
+
+    /// Those of the architecture `name` with the features of the preset `features`, whatever this machine is.
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub fn fixed(name: &str, features: &str) -> Result<Self, HostError> {
+        Self::made_by(|| {
+            let unknown = |_| HostError::Unknown("not among the code generators");
+            let mut builder = isa::lookup_by_name(name).map_err(unknown)?;
+            builder.enable(features)?;
+            Ok(builder)
+        })
+    }
+
+    fn made_by(builder: impl Fn() -> Result<isa::Builder, HostError>) -> Result<Self, HostError> {
+        Ok(Host { optimising: target(builder()?, "speed")?, plain: target(builder()?, "none")? })
     }
 
     /// Signature of a region's entry: CPU and points, to an exit.
@@ -79,12 +94,11 @@ impl Host {
     }
 }
 
-fn target(level: &str) -> Result<OwnedTargetIsa, HostError> {
+fn target(builder: isa::Builder, level: &str) -> Result<OwnedTargetIsa, HostError> {
     let mut flags = settings::builder();
     flags.set("opt_level", level)?;
     flags.set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;
     flags.set("enable_probestack", "false")?;
     flags.set("unwind_info", "false")?;
-    let builder = cranelift_native::builder().map_err(HostError::Unknown)?;
     Ok(builder.finish(settings::Flags::new(flags))?)
 }

@@ -13,6 +13,8 @@ mod host;
 mod plan;
 mod region;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use baseline::Baseline;
 use code::CodeMemory;
