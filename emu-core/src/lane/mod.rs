@@ -31,7 +31,7 @@ pub use carryless::{Pclmulqdq, crc32};
 pub use galois::{Gf2p8affineinvqb, Gf2p8affineqb, Gf2p8mulb};
 pub use host::detect;
 pub use operation::{
-    FpOp, FpOp3, FpOperation, FpOperation3, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3,
+    FpOp, FpOp3, FpOperation, FpOperation3, FpResult, LaneOp, LaneOp3, LaneOperation, LaneOperation3, Visitor,
 };
 pub use permute::*;
 pub use primitive::{Element, Floats, FpPrimitive, LanePrimitive, LanePrimitive3, is_simple_predicate};

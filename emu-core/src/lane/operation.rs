@@ -110,17 +110,47 @@ macro_rules! host_operations {
 }
 pub(super) use host_operations;
 
+/// Something to be done with every operation.
+pub trait Visitor {
+    /// With `O`.
+    fn lane<O: LaneOperation>(&mut self);
+    /// With `O`.
+    fn lane3<O: LaneOperation3>(&mut self);
+    /// With `O`.
+    fn fp<O: FpOperation>(&mut self);
+    /// With `O`.
+    fn fp3<O: FpOperation3>(&mut self);
+}
+
+/// Declares the numbers of operations, each of which is a type of the same name, and a way to all of them: the method
+/// of [`Visitor`], and where the types are.
+macro_rules! numbers {
+    ($(#[$meta:meta])* $numbers:ident: $visit:ident in $($types:tt)::*; $($name:ident,)*) => {
+        $(#[$meta])*
+        pub enum $numbers {
+            $($name,)*
+        }
+        impl $numbers {
+            /// Lets `visitor` visit every operation that has such a number.
+            pub fn each(visitor: &mut impl Visitor) {
+                use $($types)::*::*;
+                $(visitor.$visit::<$name>();)*
+            }
+        }
+    };
+}
+
 /// An operation as the host does it (or not), and its portable text.
 #[cfg(test)]
 pub type Pair = (LaneOp, fn(u128, u128, u8) -> u128, fn(u128, u128) -> u128);
 
-/// Numbers of the integer, shuffle and logic operations. Named as the instructions, except that one name
-/// stands for all instructions that do the same (`Pand` is ANDPS and ANDPD too).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the manual's mnemonics")]
-#[rustfmt::skip]
-pub enum LaneOp {
+numbers! {
+    /// Numbers of the integer, shuffle and logic operations. Named as the instructions, except that one name
+    /// stands for all instructions that do the same (`Pand` is ANDPS and ANDPD too).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[repr(u8)]
+    #[expect(missing_docs, reason = "the manual's mnemonics")]
+    LaneOp: lane in super;
     Paddb, Paddw, Paddd, Paddq, Psubb, Psubw, Psubd, Psubq,
     Paddsb, Paddsw, Paddusb, Paddusw, Psubsb, Psubsw, Psubusb, Psubusw,
     Pmullw, Pmulld, Pmulhw, Pmulhuw, Pmulhrsw, Pmuludq, Pmuldq, Pmaddwd, Pmaddubsw,
@@ -147,11 +177,12 @@ pub enum LaneOp {
     Gf2p8affineqb, Gf2p8affineinvqb, Gf2p8mulb,
 }
 
-/// Numbers of the operations on three lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the manual's mnemonics")]
-pub enum LaneOp3 {
+numbers! {
+    /// Numbers of the operations on three lanes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[repr(u8)]
+    #[expect(missing_docs, reason = "the manual's mnemonics")]
+    LaneOp3: lane3 in super;
     Pblendvb,
     Blendvps,
     Blendvpd,
@@ -160,12 +191,12 @@ pub enum LaneOp3 {
     Vpermd,
 }
 
-/// Numbers of the floating-point operations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the manual's mnemonics")]
-#[rustfmt::skip]
-pub enum FpOp {
+numbers! {
+    /// Numbers of the floating-point operations.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[repr(u8)]
+    #[expect(missing_docs, reason = "the manual's mnemonics")]
+    FpOp: fp in super::fp;
     Addps, Addpd, Addss, Addsd, Subps, Subpd, Subss, Subsd,
     Mulps, Mulpd, Mulss, Mulsd, Divps, Divpd, Divss, Divsd,
     Minps, Minpd, Minss, Minsd, Maxps, Maxpd, Maxss, Maxsd,
@@ -180,12 +211,12 @@ pub enum FpOp {
     Cvtsd2si32, Cvtsd2si64, Cvttsd2si32, Cvttsd2si64, Vcvtph2ps, Vcvtps2ph,
 }
 
-/// Numbers of the floating-point operations on three operands: `a * b + c` with signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the manual's mnemonics, without the order of operands")]
-#[rustfmt::skip]
-pub enum FpOp3 {
+numbers! {
+    /// Numbers of the floating-point operations on three operands: `a * b + c` with signs.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[repr(u8)]
+    #[expect(missing_docs, reason = "the manual's mnemonics, without the order of operands")]
+    FpOp3: fp3 in super::fp;
     Fmaddps, Fmaddpd, Fmaddss, Fmaddsd, Fmsubps, Fmsubpd, Fmsubss, Fmsubsd,
     Fnmaddps, Fnmaddpd, Fnmaddss, Fnmaddsd, Fnmsubps, Fnmsubpd, Fnmsubss, Fnmsubsd,
     Fmaddsubps, Fmaddsubpd, Fmsubaddps, Fmsubaddpd,

@@ -1,5 +1,8 @@
 //! What the translator makes, looked at closely. That it does what the interpreter does is told by `emu-harness`.
 
+mod arithmetic;
+mod compiled;
 #[cfg(target_arch = "x86_64")]
 mod golden;
+mod lanes;
 mod machine;
