@@ -73,7 +73,7 @@ fn check(w: Width, tier: Tier, build: Build, meaning: Meaning) {
     let words = prop::array::uniform3(word()).prop_map(|words| operands(w, words));
     let result = runner.run(&words, |[a, b, n]| {
         let mut words = [a, b, n, 0];
-        bench.call(&of_any, &mut words);
+        assert!(bench.call(&of_any, &mut words));
         prop_assert_eq!(words[3], meaning(w, [a, b, n]), "of {:#x?}", [a, b, n]);
         Ok(())
     });
@@ -112,7 +112,7 @@ fn agrees_if_known(
         }
     });
     let mut words: Vec<u64> = cases.iter().flat_map(|[a, b, n]| [*a, *b, *n, 0]).collect();
-    bench.call(&code, &mut words);
+    assert!(bench.call(&code, &mut words));
     for (case, words) in cases.iter().zip(words.chunks(stride)) {
         assert_eq!(words[3], meaning(w, *case), "{w:?} {tier:?} {case:#x?}, known: {known:#b}");
     }

@@ -4,7 +4,6 @@ use super::machine;
 use crate::{
     code::{Code, CodeMemory},
     emitter::Translator,
-    entry,
     host::Host,
 };
 use cranelift_codegen::{
@@ -12,7 +11,10 @@ use cranelift_codegen::{
     ir::{InstBuilder, MemFlagsData, Type, Value, types::I64},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use emu_core::{cpu::Cpu, region::Tier};
+use emu_core::{
+    cpu::Cpu,
+    region::{Called, Tier},
+};
 use std::{cell::RefCell, sync::Arc};
 
 /// What functions are made and called with.
@@ -21,6 +23,9 @@ pub struct Workbench {
     memory: Arc<CodeMemory>,
     cpu: RefCell<Box<Cpu>>,
 }
+
+/// What a function returns that has not left; no exit is that.
+const DONE: i64 = 1 << 40;
 
 impl Workbench {
     pub fn new() -> Self {
@@ -43,20 +48,25 @@ impl Workbench {
         let mut translator =
             unsafe { Translator::new(&mut builder, &signature, first, self.cpu.borrow().mode, 0) };
         build(&mut translator, words);
-        let nothing = translator.builder.ins().iconst(I64, 0);
+        let nothing = translator.builder.ins().iconst(I64, DONE);
         translator.builder.ins().return_(&[nothing]);
-        let reorder = tier == Tier::Hot && !translator.floating_point;
+        translator.finish_exits();
+        let reorder = tier == Tier::Hot;
+        let floats = std::mem::take(&mut translator.opaque);
         builder.seal_all_blocks();
         builder.finalize(self.host.frontend_config());
-        let bytes = self.host.compile(&mut context, reorder).unwrap();
+        let bytes = self.host.compile(&mut context, reorder, &floats).unwrap();
         self.memory.place(&bytes).unwrap()
     }
 
-    /// Calls `code`, which was made by [`Self::compile`] and stays within `words`.
-    pub fn call<T>(&self, code: &Code, words: &mut [T]) {
-        let (function, mut cpu) = (entry(code), self.cpu.borrow_mut());
+    /// Calls `code`, which was made by [`Self::compile`] and stays within `words`. False: it has left what it was to do
+    /// to the interpreter.
+    pub fn call<T>(&self, code: &Code, words: &mut [T]) -> bool {
+        // SAFETY: a function of this signature has been made there.
+        let function = unsafe { std::mem::transmute::<*const u8, Called>(code.address()) };
+        let mut cpu = self.cpu.borrow_mut();
         // SAFETY: the function takes this CPU, and the address of the words in place of the points.
-        unsafe { function(&raw mut **cpu, words.as_mut_ptr().cast()) };
+        unsafe { function(&raw mut **cpu, words.as_mut_ptr().cast()) == DONE as u64 }
     }
 }
 

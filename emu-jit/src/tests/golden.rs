@@ -14,7 +14,7 @@
 //! | `all` | host instructions in the region, cold ones too |
 
 use super::machine;
-use crate::{host::Host, region};
+use crate::{code::CodeMemory, host::Host, region};
 use cranelift_codegen::{Context, ir::Function};
 use cranelift_frontend::FunctionBuilderContext;
 use emu_core::{
@@ -140,10 +140,12 @@ struct Made {
 impl Made {
     fn of(host: &Host, source: Source) -> Option<Self> {
         let mut context = Context::new();
-        let facts = region::build(host, &source, &mut context.func, &mut FunctionBuilderContext::new())?;
+        let memory = CodeMemory::new(1 << 20).expect("memory for code");
+        let function = &mut context.func;
+        let facts = region::build(host, &memory, &source, function, &mut FunctionBuilderContext::new())?;
         let ir = named(&context.func);
-        let reorder = source.tier == Tier::Hot && !facts.floating_point;
-        let bytes = host.compile(&mut context, reorder).expect("code");
+        let reorder = source.tier == Tier::Hot;
+        let bytes = host.compile(&mut context, reorder, &facts.opaque).expect("code");
         // Constants are behind the code, after its last return.
         let all: Vec<Instruction> = Decoder::new(64, &bytes, DecoderOptions::NONE).into_iter().collect();
         let last = all.iter().rposition(|i| i.flow_control() == FlowControl::Return).expect("a return");

@@ -94,8 +94,13 @@ impl Trial {
         let result = self.runner.run(&prop::array::uniform3(values), |operands| {
             let mut words = [0; 16];
             words[..3].copy_from_slice(&operands);
-            let ((), flags) = flagged(|| bench.call(code, &mut words));
+            let (done, flags) = flagged(|| bench.call(code, &mut words));
             let (expected, expected_flags) = flagged(|| meaning(operands));
+            if !done {
+                // The interpreter does it, and sets the flags that are missing. There must be none too many.
+                prop_assert_eq!(flags & !expected_flags, 0, "flags of {:?} of {:#x?}", what, operands);
+                return Ok(());
+            }
             prop_assert_eq!(&words[3..][..expected.len()], expected, "{:?} of {:#x?}", what, operands);
             prop_assert_eq!(flags, expected_flags, "flags of {:?} of {:#x?}", what, operands);
             Ok(())
