@@ -50,7 +50,7 @@ impl Host {
     }
 
     fn made_by(builder: impl Fn() -> Result<isa::Builder, HostError>) -> Result<Self, HostError> {
-        Ok(Host { optimising: target(builder()?, "speed")?, plain: target(builder()?, "none")? })
+        Ok(Host { optimising: target(&builder()?, "speed")?, plain: target(&builder()?, "none")? })
     }
 
     /// Signature of a region's entry: CPU and points, to an exit.
@@ -94,7 +94,7 @@ impl Host {
     }
 }
 
-fn target(builder: isa::Builder, level: &str) -> Result<OwnedTargetIsa, HostError> {
+fn target(builder: &isa::Builder, level: &str) -> Result<OwnedTargetIsa, HostError> {
     let mut flags = settings::builder();
     flags.set("opt_level", level)?;
     flags.set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" })?;

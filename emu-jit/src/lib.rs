@@ -53,7 +53,7 @@ pub struct Options {
 }
 
 /// What has been measured to be best for a boot of Linux.
-const THRESHOLDS: Thresholds = Thresholds { warm: 100, hot: 3_000_000 };
+const THRESHOLDS: Thresholds = Thresholds { warm: 400, hot: 3_000_000 };
 
 impl Default for Options {
     fn default() -> Self {

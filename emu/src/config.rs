@@ -106,8 +106,10 @@ impl Default for EngineSpec {
 /// Engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum EngineKind {
-    /// The interpreter alone
+    /// The fastest one that this host has: at present jit where there is a code generator for it, else interp
     #[default]
+    Auto,
+    /// The interpreter alone
     Interp,
     /// The interpreter, and translated code where code is hot
     Jit,

@@ -16,6 +16,8 @@ mod lower;
 mod merge;
 mod recorder;
 mod x64;
+#[cfg(test)]
+mod x64_tests;
 
 use emu_core::{
     decode::{Handler, Insn},
@@ -418,7 +420,7 @@ impl<'a> Compiler<'a> {
 
     /// Bytes of the frame. With what was saved before and the return address it is a multiple of 16.
     fn frame(&self) -> i32 {
-        frame::SIZE + if self.saved().count() % 2 == 0 { 8 } else { 0 }
+        frame::SIZE + if self.saved().count().is_multiple_of(2) { 8 } else { 0 }
     }
 
     fn epilogue(&mut self) {

@@ -184,9 +184,9 @@ primitives! {
     };
     product: |e, w, [a, b, _]| e.mul(w, a, b), |[a, b, _]| a.wrapping_mul(b) & w.mask();
     product_high_unsigned: |e, w, [a, b, _]| e.mul_high_unsigned(w, a, b),
-        |[a, b, _]| (u128::from(a) * u128::from(b) >> w.bits()) as u64;
+        |[a, b, _]| ((u128::from(a) * u128::from(b)) >> w.bits()) as u64;
     product_high_signed: |e, w, [a, b, _]| e.mul_high_signed(w, a, b),
-        |[a, b, _]| wide(w, signed(w, a) * signed(w, b) >> w.bits());
+        |[a, b, _]| wide(w, (signed(w, a) * signed(w, b)) >> w.bits());
     truncation: |e, w, [_, _, n]| e.truncate(w, n), |[_, _, n]| n & w.mask();
     extension_to_8: |e, w, [a, ..]| extended(e, w, W8, a), |[a, ..]| extension(w, W8, a);
     extension_to_16: |e, w, [a, ..]| extended(e, w, W16, a), |[a, ..]| extension(w, W16, a);

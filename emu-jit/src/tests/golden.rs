@@ -100,7 +100,7 @@ impl Code {
         let straight = once.blocks.len() == 1 && once.blocks[0].next == [emu_core::region::Next::Unknown; 2];
         let twice = straight.then(|| machine::source(self.long, &self.bytes.repeat(2)));
         for (tier, name) in [(Tier::Warm, "warm"), (Tier::Hot, "hot")] {
-            let of = |source: &Source| Made::of(host, Source { tier, ..source.clone() });
+            let of = |source: &Source| Made::of(host, &Source { tier, ..source.clone() });
             let Some(made) = of(&once) else {
                 writeln!(text, "{name}: left to the interpreter").expect("a string");
                 continue;
@@ -138,11 +138,11 @@ struct Made {
 }
 
 impl Made {
-    fn of(host: &Host, source: Source) -> Option<Self> {
+    fn of(host: &Host, source: &Source) -> Option<Self> {
         let mut context = Context::new();
         let memory = CodeMemory::new(1 << 20).expect("memory for code");
         let function = &mut context.func;
-        let facts = region::build(host, &memory, &source, function, &mut FunctionBuilderContext::new())?;
+        let facts = region::build(host, &memory, source, function, &mut FunctionBuilderContext::new())?;
         let ir = named(&context.func);
         let reorder = source.tier == Tier::Hot;
         let bytes = host.compile(&mut context, reorder, &facts.opaque).expect("code");

@@ -65,7 +65,7 @@ pub struct RunOptions {
     cpu: CpuSpec,
 
     /// What executes the guest's code
-    #[arg(long, value_name = "ENGINE", help_heading = "Engine", default_value = "interp")]
+    #[arg(long, value_name = "ENGINE", help_heading = "Engine", default_value = "auto")]
     engine: EngineKind,
 
     /// Threads that translate hot code; with 0 the processors do it themselves
@@ -81,7 +81,7 @@ pub struct RunOptions {
         long,
         value_name = "WARM,HOT",
         help_heading = "Engine",
-        default_value = "30000,3000000",
+        default_value = "400,3000000",
         value_parser = parse_thresholds
     )]
     jit_thresholds: Thresholds,

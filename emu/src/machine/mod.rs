@@ -38,7 +38,7 @@ use emu_core::{
     region::Translator,
     state::CpuState,
 };
-use emu_jit::Jit;
+use emu_jit::{Jit, JitError};
 use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle};
 use serial::Console;
@@ -58,8 +58,14 @@ fn translator(config: &MachineConfig) -> Result<Option<Arc<dyn Translator>>, Run
         return Ok(None);
     }
     let options = emu_jit::Options { threads: jit_threads as usize, cache: jit_cache as usize, thresholds };
-    let jit = Jit::new(options).map_err(|error| anyhow::Error::new(error).context("--engine jit"))?;
-    Ok(Some(Arc::new(jit)))
+    match Jit::new(options) {
+        Ok(jit) => Ok(Some(Arc::new(jit))),
+        Err(error @ JitError::Host(_)) if kind == EngineKind::Auto => {
+            log::info!("--engine auto: the interpreter alone ({error})");
+            Ok(None)
+        }
+        Err(error) => Err(anyhow::Error::new(error).context("--engine jit").into()),
+    }
 }
 
 /// A machine that is built and not started.

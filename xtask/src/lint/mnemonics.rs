@@ -21,7 +21,9 @@ pub fn check(source: &Path) -> Result<Vec<String>> {
     }
     let mnemonics = mnemonics();
     let mut violations = Vec::new();
-    for file in rust_files(source)? {
+    // What the assembler of the baseline compiler encodes, its tests hold against a disassembler's text.
+    let files = rust_files(source)?.into_iter().filter(|file| !file.ends_with("x64_tests.rs"));
+    for file in files {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         for (index, line) in text.lines().enumerate() {
             let found = named_in(line, &mnemonics);
@@ -40,12 +42,17 @@ fn mnemonics() -> BTreeSet<String> {
         .collect()
 }
 
-/// The mnemonics among the words of a line's code. Comments may name instructions; identifiers in `x86_` are names of
-/// Cranelift's operations.
+/// The mnemonics among the words of a line's code. Comments may name instructions, and so do features of the host;
+/// identifiers in `x86_` are names of Cranelift's operations, and numbers are none.
 fn named_in(line: &str, mnemonics: &BTreeSet<String>) -> Vec<String> {
     let code = line.split("//").next().unwrap_or_default();
+    if code.contains("is_x86_feature_detected!") {
+        return Vec::new();
+    }
     let is_of_identifier = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let identifiers = code.split(|c| !is_of_identifier(c)).filter(|name| !name.starts_with("x86_"));
+    let identifiers = code
+        .split(|c| !is_of_identifier(c))
+        .filter(|name| !name.starts_with("x86_") && !name.starts_with(|c: char| c.is_ascii_digit()));
     identifiers.flat_map(words).filter(|word| mnemonics.contains(word)).collect()
 }
 
