@@ -44,21 +44,23 @@ impl Links {
         self.local = self.next();
     }
 
-    /// All pages may be elsewhere.
+    /// All pages may be elsewhere. Pages that code was fetched from still count as such: who remembers their
+    /// translation does not tell again.
     pub fn drop_all(&mut self) {
         (self.local, self.global) = (self.next(), self.next());
+    }
+
+    /// No translation for fetches is remembered any more.
+    pub fn forget_fetches(&mut self) {
         *self.fetched = [0; WORDS];
     }
 
-    /// The page at `linear` may be elsewhere.
-    pub fn drop_page(&mut self, linear: u64) {
-        let was_fetched = [12, 21, 22, 30].into_iter().any(|shift| {
+    /// Whether code may have been fetched from the page at `linear`.
+    pub fn was_fetched(&self, linear: u64) -> bool {
+        [12, 21, 22, 30].into_iter().any(|shift| {
             let (word, bit) = place(linear, shift);
             self.fetched[word] & bit != 0
-        });
-        if was_fetched {
-            self.drop_all();
-        }
+        })
     }
 
     fn next(&mut self) -> u32 {
@@ -91,18 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn a_page_takes_links_with_it_only_if_code_was_fetched_from_it() {
+    fn pages_of_all_sizes_are_known_to_have_been_fetched_from() {
         let mut links = Links::new();
         links.note(0x7000, 12);
         links.note(0x4000_0000, 21);
-        let global = links.stamp(true);
-        links.drop_page(0x9000);
-        assert!(links.is_current(global));
-        links.drop_page(0x4012_3000);
-        assert!(!links.is_current(global), "a piece of a large page");
-        let global = links.stamp(true);
-        links.note(0x7000, 12);
-        links.drop_page(0x7FFF);
-        assert!(!links.is_current(global));
+        let pages = [0x7FFF, 0x9000, 0x4012_3000, 0x4020_0000];
+        assert_eq!(pages.map(|page| links.was_fetched(page)), [true, false, true, false]);
+        links.drop_all();
+        assert!(links.was_fetched(0x7000), "its translation may still be remembered");
+        links.forget_fetches();
+        assert!(!links.was_fetched(0x7000));
     }
 }

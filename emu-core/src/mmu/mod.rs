@@ -247,6 +247,7 @@ impl Mmu {
         self.new_generation();
         self.tables.iter_mut().for_each(Tlb::flush_all);
         *self.fetch = [FetchEntry::INVALID; FETCH_ENTRIES];
+        self.links.forget_fetches();
     }
 
     /// Forgets everything but global pages.
@@ -260,11 +261,17 @@ impl Mmu {
     /// INVLPG: forgets the page at `linear`.
     pub fn flush_page(&mut self, linear: u64) {
         self.next_generation();
-        self.links.drop_page(linear);
         self.tables.iter_mut().for_each(|table| table.flush_page(linear));
         self.fetch[tlb::fetch_index(linear)] = FetchEntry::INVALID;
         // A fetch of the same large page may have filled others.
         self.fetch.iter_mut().filter(|entry| entry.large).for_each(|entry| *entry = FetchEntry::INVALID);
+        if self.links.was_fetched(linear) {
+            self.links.drop_all();
+            self.links.forget_fetches();
+            // New links are made to pages whose translation is remembered without another walk.
+            let remembered = self.fetch.iter().filter(|entry| entry.page != FetchEntry::INVALID.page);
+            remembered.for_each(|entry| self.links.note(entry.page, 12));
+        }
     }
 
     /// Gives up direct write access to the guest-physical page `page`. Returns whether there was any.
@@ -381,5 +388,49 @@ impl Mmu {
                 && (self.context.no_execute && self.context.paging != Paging::Legacy || self.context.smep),
         );
         Exception::Page(code, linear)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{memory::GuestMemory, state::CpuState};
+
+    /// Global pages of 4 KiB that map the first 2 MiB to themselves.
+    fn mapped() -> Mmu {
+        let ram = GuestMemory::new(4 << 20).unwrap();
+        for (table, next) in [(0x1000u64, 0x2003u64), (0x2000, 0x3003), (0x3000, 0x4003)] {
+            ram.write(table, &next.to_le_bytes()).unwrap();
+        }
+        for n in 0..512u64 {
+            ram.write(0x4000 + 8 * n, &(n << 12 | 0x103).to_le_bytes()).unwrap();
+        }
+        let mut mmu = Mmu::new(Arc::new(PhysicalMemory::new(ram)), 40);
+        let mut control = CpuState::reset(0).control;
+        control.cr0 |= Cr0::PE | Cr0::PG;
+        control.cr4 |= Cr4::PAE | Cr4::PGE;
+        control.efer |= Efer::LME | Efer::LMA;
+        control.cr3 = 0x1000;
+        mmu.set_context(&control, Flags::FIXED, false);
+        mmu
+    }
+
+    #[test]
+    fn links_to_a_page_end_with_it_even_if_its_translation_was_remembered_when_they_were_made() {
+        let mut mmu = mapped();
+        for page in [0x5000, 0x6000] {
+            assert_eq!(mmu.translate_fetch(page), Ok(page));
+        }
+        mmu.flush_page(0x5000);
+        // Without a walk.
+        assert_eq!(mmu.translate_fetch(0x6000), Ok(0x6000));
+        let stamp = mmu.link_stamp(0x6000);
+
+        mmu.flush_non_global();
+        mmu.flush_page(0x9000);
+        let kept = mmu.is_current(stamp);
+        mmu.flush_page(0x6000);
+
+        assert_eq!((kept, mmu.is_current(stamp)), (true, false));
     }
 }
