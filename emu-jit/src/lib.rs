@@ -109,6 +109,63 @@ impl Shared {
             signal.raise(request::TRANSLATED);
         }
     }
+
+    /// Whether `source` is for the baseline compiler.
+    fn is_plain(&self, source: &Source) -> bool {
+        source.tier == Tier::Warm && self.baseline
+    }
+
+    /// Has `translate` make a region, and keeps it for CPU `vcpu` and for all others.
+    fn serve(&self, vcpu: usize, translate: impl FnOnce() -> Result<Option<Region>, HostError>) {
+        let start = cpu_time();
+        match translate() {
+            Ok(Some(region)) => {
+                let region = Arc::new(region);
+                if let Some(&(key, _)) = region.blocks.first() {
+                    self.regions.lock().insert(key, region.clone());
+                }
+                self.ready.lock().entry(vcpu).or_default().push(region);
+            }
+            Ok(None) => {}
+            Err(error) => log::error!("a region stays in the interpreter: {error}"),
+        }
+        self.counters.nanoseconds.fetch_add(cpu_time() - start, Ordering::Relaxed);
+    }
+
+    /// Host code for `source` by the baseline compiler, if it is worth any and there is room.
+    fn translate_plainly(&self, source: &Source) -> Option<Region> {
+        let Baseline { bytes, entry, points } = baseline::compile(source)?;
+        let Some(code) = self.memory.place(&bytes) else {
+            self.make_room();
+            return None;
+        };
+        // SAFETY: a handler has been made there; the offset is within it.
+        let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address().add(entry)) };
+        Some(self.region(source, Entry::Handler(entry), Box::new(code), points, false))
+    }
+
+    fn region(
+        &self,
+        source: &Source,
+        entry: Entry,
+        code: Box<dyn Any + Send + Sync>,
+        points: Vec<Point>,
+        default_mxcsr: bool,
+    ) -> Region {
+        let counters = &self.counters;
+        let instructions: i64 = source.blocks.iter().map(emu_core::region::SourceBlock::count).sum();
+        counters.regions.fetch_add(1, Ordering::Relaxed);
+        counters.instructions.fetch_add(instructions as u64, Ordering::Relaxed);
+        Region {
+            entry,
+            blocks: source.blocks.iter().map(|block| (block.key, digest(&block.insns))).collect(),
+            points,
+            tier: source.tier,
+            pages: source.other_pages(),
+            default_mxcsr,
+            code,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -152,6 +209,9 @@ impl Jit {
 
     /// Translates `source` at once, for the caller alone. `None`: there is nothing to translate, or no room.
     pub fn translate(&self, source: &Source) -> Option<Region> {
+        if self.shared.is_plain(source) {
+            return self.shared.translate_plainly(source);
+        }
         let translated = Workshop::new(&self.shared).translate(source);
         translated.unwrap_or_else(|error| {
             log::error!("a region stays in the interpreter: {error}");
@@ -185,10 +245,12 @@ impl Drop for Jit {
 impl Translator for Jit {
     fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) {
         self.shared.signals.lock().entry(vcpu).or_insert_with(|| signal.clone());
+        if self.shared.is_plain(&source) {
+            // That takes no longer than handing it over.
+            return self.shared.serve(vcpu, || Ok(self.shared.translate_plainly(&source)));
+        }
         let request = Request { vcpu, signal: signal.clone(), source };
-        // What takes no longer than handing it over is done at once.
-        let at_once = request.source.tier == Tier::Warm && self.shared.baseline;
-        match self.requests.as_ref().filter(|_| !at_once) {
+        match &self.requests {
             // Without a receiver the threads have died of a bug, and the interpreter goes on.
             Some(requests) => drop(requests.lock().send(request)),
             None => Workshop::new(&self.shared).serve(&request),
@@ -231,27 +293,12 @@ impl<'a> Workshop<'a> {
     }
 
     fn serve(&mut self, request: &Request) {
-        let start = cpu_time();
-        match self.translate(&request.source) {
-            Ok(Some(region)) => {
-                let region = Arc::new(region);
-                if let Some(&(key, _)) = region.blocks.first() {
-                    self.shared.regions.lock().insert(key, region.clone());
-                }
-                self.shared.ready.lock().entry(request.vcpu).or_default().push(region);
-            }
-            Ok(None) => {}
-            Err(error) => log::error!("a region stays in the interpreter: {error}"),
-        }
-        let counters = &self.shared.counters;
-        counters.nanoseconds.fetch_add(cpu_time() - start, Ordering::Relaxed);
+        let shared = self.shared;
+        shared.serve(request.vcpu, || self.translate(&request.source));
     }
 
     /// Host code for `source`, if it is worth any and there is room.
     fn translate(&mut self, source: &Source) -> Result<Option<Region>, HostError> {
-        if source.tier == Tier::Warm && self.shared.baseline {
-            return Ok(self.translate_plainly(source));
-        }
         self.context.clear();
         let (host, memory) = (&self.shared.host, &self.shared.memory);
         let built = region::build(host, memory, source, &mut self.context.func, &mut self.builder);
@@ -269,42 +316,7 @@ impl<'a> Workshop<'a> {
         let entry = unsafe { std::mem::transmute::<*const u8, Called>(code.address()) };
         let entry = Entry::Called(entry);
         let code = Box::new((code, facts.sequences));
-        Ok(Some(self.region(source, entry, code, facts.points, facts.floating_point)))
-    }
-
-    /// The same by the baseline compiler.
-    fn translate_plainly(&mut self, source: &Source) -> Option<Region> {
-        let Baseline { bytes, entry, points } = baseline::compile(source)?;
-        let Some(code) = self.shared.memory.place(&bytes) else {
-            self.shared.make_room();
-            return None;
-        };
-        // SAFETY: a handler has been made there; the offset is within it.
-        let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address().add(entry)) };
-        Some(self.region(source, Entry::Handler(entry), Box::new(code), points, false))
-    }
-
-    fn region(
-        &self,
-        source: &Source,
-        entry: Entry,
-        code: Box<dyn Any + Send + Sync>,
-        points: Vec<Point>,
-        default_mxcsr: bool,
-    ) -> Region {
-        let counters = &self.shared.counters;
-        let instructions: i64 = source.blocks.iter().map(emu_core::region::SourceBlock::count).sum();
-        counters.regions.fetch_add(1, Ordering::Relaxed);
-        counters.instructions.fetch_add(instructions as u64, Ordering::Relaxed);
-        Region {
-            entry,
-            blocks: source.blocks.iter().map(|block| (block.key, digest(&block.insns))).collect(),
-            points,
-            tier: source.tier,
-            pages: source.other_pages(),
-            default_mxcsr,
-            code,
-        }
+        Ok(Some(self.shared.region(source, entry, code, facts.points, facts.floating_point)))
     }
 }
 

@@ -38,7 +38,7 @@ use emu_core::{
     region::Translator,
     state::CpuState,
 };
-use emu_jit::{Jit, JitError};
+use emu_jit::Jit;
 use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle};
 use serial::Console;
@@ -60,8 +60,8 @@ fn translator(config: &MachineConfig) -> Result<Option<Arc<dyn Translator>>, Run
     let options = emu_jit::Options { threads: jit_threads as usize, cache: jit_cache as usize, thresholds };
     match Jit::new(options) {
         Ok(jit) => Ok(Some(Arc::new(jit))),
-        Err(error @ JitError::Host(_)) if kind == EngineKind::Auto => {
-            log::info!("--engine auto: the interpreter alone ({error})");
+        Err(error) if kind == EngineKind::Auto => {
+            log::warn!("--engine auto: the interpreter alone ({error})");
             Ok(None)
         }
         Err(error) => Err(anyhow::Error::new(error).context("--engine jit").into()),

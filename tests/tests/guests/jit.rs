@@ -8,9 +8,9 @@ use xtask::guests::{Guest, Variant};
 #[rstest]
 #[case::at_once(Guest::LinuxCloud, "1,20000000", "256M", "1")]
 #[case::with_much_that_is_hot(Guest::LinuxCloud, "30,300000", "256M", "1")]
-#[case::with_little_room_for_code(Guest::LinuxCloud, "30,1000000", "1M", "1")]
-#[case::on_two_processors(Guest::LinuxCloud, "30,1000000", "256M", "2")]
-#[case::in_32_bits(Guest::Linux686, "30,1000000", "256M", "1")]
+#[case::with_little_room_for_code(Guest::LinuxCloud, "30,200000", "1M", "1")]
+#[case::on_two_processors(Guest::LinuxCloud, "30,300000", "256M", "2")]
+#[case::in_32_bits(Guest::Linux686, "30,300000", "256M", "1")]
 fn a_kernel_boots_and_passes_its_checks(
     #[case] guest: Guest,
     #[case] thresholds: &str,
