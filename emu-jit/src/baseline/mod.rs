@@ -11,7 +11,7 @@
 //! Left to the interpreter, from within a region: floating point, MMX, x87, locked instructions, microcode.
 
 mod ir;
-mod lanes;
+
 mod lower;
 mod merge;
 mod recorder;

@@ -2,10 +2,8 @@
 //!
 //! Floating point is left to the interpreter: it needs the guest's MXCSR looked at.
 
-use super::{
-    ir::{Op, V},
-    recorder::{Faults, Recorder},
-};
+use super::{Faults, Recorder};
+use crate::baseline::ir::{Op, V};
 use emu_core::{
     decode::Insn,
     lane::{Element, FpOperation, FpOperation3, LaneOperation, LaneOperation3, LanePrimitive},
