@@ -134,13 +134,13 @@ impl Shared {
 
     /// Host code for `source` by the baseline compiler, if it is worth any and there is room.
     fn translate_plainly(&self, source: &Source) -> Option<Region> {
-        let Baseline { bytes, entry, points } = baseline::compile(source)?;
+        let Baseline { bytes, points } = baseline::compile(source, self.memory.addresses())?;
         let Some(code) = self.memory.place(&bytes) else {
             self.make_room();
             return None;
         };
-        // SAFETY: a handler has been made there; the offset is within it.
-        let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address().add(entry)) };
+        // SAFETY: a handler has been made there.
+        let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address()) };
         Some(self.region(source, Entry::Handler(entry), Box::new(code), points, false))
     }
 

@@ -21,6 +21,7 @@ use crate::{
     memory::PhysicalMemory,
     mmu::Mmu,
     region::fill::Request,
+    semantics::integer::deferred::SETTLED,
     state::{Control, CpuState, Events, Msrs, Segments, Simd, X87},
 };
 use std::sync::{Arc, atomic::AtomicU32};
@@ -32,6 +33,10 @@ pub struct Cpu {
     pub regs: [u64; slot::COUNT],
     /// Arithmetic flags.
     pub flags: LazyFlags,
+    /// What the words of `flags` are while translated code runs, if not flags: a packed
+    /// [`Deferred`](crate::semantics::integer::deferred::Deferred), else
+    /// [`SETTLED`](crate::semantics::integer::deferred::SETTLED).
+    pub deferred: u32,
     /// ANDed to every flat linear address: 32 bits outside 64-bit mode.
     pub linear_mask: u64,
     /// Instructions left until the run loop looks around; counts down at the end of every block.
@@ -136,6 +141,7 @@ impl Cpu {
         let mut cpu = Box::new(Cpu {
             regs: [0; slot::COUNT],
             flags: LazyFlags::default(),
+            deferred: SETTLED,
             linear_mask: 0,
             budget: 0,
             attention: signal.attention(),
@@ -204,6 +210,7 @@ impl Cpu {
 
     /// RFLAGS.
     pub fn rflags(&self) -> Flags {
+        debug_assert!(self.deferred == SETTLED, "translated code has left flags that are not settled");
         self.eflags & !Flags::ARITHMETIC | self.flags.flags() | Flags::FIXED
     }
 

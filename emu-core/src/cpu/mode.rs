@@ -5,6 +5,7 @@ use crate::arch::{Cr0, Cr4, Efer, Flags, Seg, attr};
 
 /// Bits of the mode that change what a byte sequence means or which handler may run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[repr(transparent)]
 pub struct Mode(u32);
 
 impl Mode {

@@ -30,6 +30,8 @@ const TOTAL_BYTES: usize = 14 << 20;
 const LEAST_BYTES: usize = 3 << 20;
 /// Entries of the cache for indirect jumps.
 const JUMP_ENTRIES: usize = 4096;
+/// How their number is made of RIP.
+const JUMP_FOLD: u32 = 12;
 
 /// What follows the last instruction of a block, in the space of an [`Insn`].
 #[repr(C)]
@@ -82,8 +84,9 @@ struct PageEntry {
     granules: u32,
 }
 
-/// One entry of the cache for indirect jumps.
+/// One entry of the cache for indirect jumps. Translated code reads it.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct JumpEntry {
     /// RIP jumped to.
     pub rip: u64,
@@ -125,6 +128,13 @@ pub struct BlockCache {
 unsafe impl Send for BlockCache {}
 
 impl BlockCache {
+    /// Offset of the pointer to the cache for indirect jumps.
+    pub const JUMPS: usize = std::mem::offset_of!(BlockCache, jumps);
+    /// Its entries: a power of two.
+    pub const JUMP_ENTRIES: usize = JUMP_ENTRIES;
+    /// The number of an entry is the low bits of `rip ^ rip >> JUMP_FOLD`.
+    pub const JUMP_FOLD: u32 = JUMP_FOLD;
+
     /// An empty cache for one CPU of `cpus`.
     pub fn new(cpus: usize) -> Self {
         let bytes = (TOTAL_BYTES / cpus.max(1)).max(LEAST_BYTES);
@@ -161,7 +171,7 @@ impl BlockCache {
     /// Slot of the cache for indirect jumps.
     #[inline(always)]
     pub fn jump(&self, rip: u64) -> &JumpEntry {
-        &self.jumps[((rip ^ rip >> 12) as usize) & (JUMP_ENTRIES - 1)]
+        &self.jumps[((rip ^ rip >> JUMP_FOLD) as usize) & (JUMP_ENTRIES - 1)]
     }
 
     /// The RIP base under which `entry` was entered last, if the cache for indirect jumps has it under a stamp that
@@ -173,7 +183,7 @@ impl BlockCache {
 
     /// Enters a target into it.
     pub fn set_jump(&mut self, entry: JumpEntry) {
-        self.jumps[((entry.rip ^ entry.rip >> 12) as usize) & (JUMP_ENTRIES - 1)] = entry;
+        self.jumps[((entry.rip ^ entry.rip >> JUMP_FOLD) as usize) & (JUMP_ENTRIES - 1)] = entry;
     }
 
     /// Puts a decoded block into the arena. `insns` ends with the block's branch; `pages` are the pages it lies

@@ -15,17 +15,19 @@
 
 use super::{
     blocks::BlockRef,
+    emit::Fast,
     handlers::{self, LOOK_UP, follow, go, jump_to},
 };
 use crate::{
     arch::{Exception, Seg},
-    cpu::{Cpu, Mode, slot},
+    cpu::{Cpu, LazyFlags, Mode, slot},
     decode::{Handler, Insn, flag},
     lane::fp::mxcsr::{CONTROL, DEFAULT},
     region::{
         BlockKey, Entry, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator, digest,
         exit, fill, layout::GO_ON,
     },
+    semantics::integer::deferred::{Deferred, SETTLED},
 };
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -212,11 +214,22 @@ pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
     }
 }
 
+/// An instruction that a region which is a handler goes on to, whatever it is.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn at(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    // SAFETY: the caller's promise.
+    unsafe { go(cpu, i) }
+}
+
 /// The region that begins here, which is a handler, has been passed through often enough to be translated better.
 ///
 /// # Safety
 /// As [`go`].
 pub unsafe extern "C-unwind" fn heat(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
     let base = cpu.regs[usize::from(slot::RIP_BASE)];
     cpu.heat_up(i, base);
     // SAFETY: instructions of a block follow each other.
@@ -228,6 +241,7 @@ pub unsafe extern "C-unwind" fn heat(cpu: &mut Cpu, i: *const Insn) -> u32 {
 /// # Safety
 /// As [`follow`].
 pub unsafe extern "C-unwind" fn untaken(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
     // SAFETY: the caller's promise.
     unsafe { follow(cpu, i, false) }
 }
@@ -237,6 +251,7 @@ pub unsafe extern "C-unwind" fn untaken(cpu: &mut Cpu, i: *const Insn) -> u32 {
 /// # Safety
 /// As [`follow`].
 pub unsafe extern "C-unwind" fn taken(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
     // SAFETY: the caller's promise.
     unsafe { follow(cpu, i, true) }
 }
@@ -246,6 +261,7 @@ pub unsafe extern "C-unwind" fn taken(cpu: &mut Cpu, i: *const Insn) -> u32 {
 /// # Safety
 /// As [`jump_to`].
 pub unsafe extern "C-unwind" fn indirect(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
     let target = cpu.rip;
     // SAFETY: the caller's promise.
     unsafe { jump_to(cpu, i, target) }
@@ -256,6 +272,7 @@ pub unsafe extern "C-unwind" fn indirect(cpu: &mut Cpu, i: *const Insn) -> u32 {
 /// # Safety
 /// As [`go`].
 pub unsafe extern "C-unwind" fn look_around(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
     // SAFETY: the caller's promise.
     cpu.rip = cpu.rip_of(unsafe { &*i });
     LOOK_UP
@@ -267,6 +284,7 @@ pub unsafe extern "C-unwind" fn look_around(cpu: &mut Cpu, i: *const Insn) -> u3
 /// # Safety
 /// As [`go`].
 pub unsafe fn exact_within_region(cpu: &mut Cpu, i: *const Insn) -> u64 {
+    cpu.settle_flags();
     // SAFETY: the caller's promise.
     match handlers::exact_alone(cpu, unsafe { &*i }) {
         None => GO_ON,
@@ -275,6 +293,24 @@ pub unsafe fn exact_within_region(cpu: &mut Cpu, i: *const Insn) -> u64 {
 }
 
 impl Cpu {
+    /// Makes the flags, if translated code has deferred that.
+    #[inline(always)]
+    pub fn settle_flags(&mut self) {
+        if self.deferred != SETTLED {
+            self.settle_deferred();
+        }
+    }
+
+    fn settle_deferred(&mut self) {
+        let LazyFlags { result, aux } = self.flags;
+        let deferred = Deferred::unpack(std::mem::replace(&mut self.deferred, SETTLED));
+        if let Some(deferred) = deferred {
+            // SAFETY: the emitter does not outlive the borrow.
+            let mut e = unsafe { Fast::new(self) };
+            deferred.settle(&mut e, result, aux);
+        }
+    }
+
     /// Lets `translator` translate what is hot from now on.
     pub fn set_translator(&mut self, translator: Arc<dyn Translator>) {
         self.blocks.flush();

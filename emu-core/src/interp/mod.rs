@@ -18,9 +18,9 @@ mod source;
 mod specialise;
 mod vector;
 
-pub use blocks::BlockCache;
-pub use blocks::Tail;
+pub use blocks::{BlockCache, Crossing, JumpEntry, Tail};
 pub use emit::{Exact, Fast, Interp};
-pub use hot::{Hot, Instance, exact_within_region, heat, indirect, look_around, taken, untaken};
+pub use handlers::cross;
+pub use hot::{Hot, Instance, at, exact_within_region, heat, indirect, look_around, taken, untaken};
 pub use observed::Pause;
 pub use run::Stop;

@@ -16,6 +16,11 @@ pub struct Links {
 }
 
 impl Links {
+    /// Offset of the stamp of pages that are not global.
+    pub const LOCAL: usize = std::mem::offset_of!(Links, local);
+    /// Offset of the stamp of global pages.
+    pub const GLOBAL: usize = std::mem::offset_of!(Links, global);
+
     /// Nothing is known.
     pub fn new() -> Self {
         Links { local: 1, global: 2, last: 2, fetched: Box::new([0; WORDS]) }

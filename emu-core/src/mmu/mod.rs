@@ -12,7 +12,7 @@ mod walk;
 mod wrap;
 
 pub use access::Privilege;
-use links::Links;
+pub use links::Links;
 pub use tlb::{FOLD as TLB_FOLD, TLB_ENTRIES, TlbEntry};
 pub use walk::{Access, Translation};
 
@@ -115,6 +115,9 @@ unsafe impl Send for Mmu {}
 impl Mmu {
     /// Offset of the pointer to the first entry of the table for ordinary data accesses: for translated code.
     pub const CURRENT: usize = std::mem::offset_of!(Mmu, current);
+
+    /// Offset of the stamps of links: for translated code.
+    pub const LINKS: usize = std::mem::offset_of!(Mmu, links);
 
     /// An MMU with paging off, for a CPU with `physical_bits` physical address bits.
     pub fn new(memory: Arc<PhysicalMemory>, physical_bits: u32) -> Self {

@@ -9,8 +9,8 @@ use crate::{
     arch::Segment,
     cpu::{Cpu, LazyFlags},
     decode::Insn,
-    interp::{Instance, Tail, exact_within_region},
-    mmu::{Mmu, TLB_ENTRIES, TlbEntry},
+    interp::{BlockCache, Crossing, Instance, JumpEntry, Tail, exact_within_region},
+    mmu::{Links, Mmu, TLB_ENTRIES, TlbEntry},
     state::{Extended, Segments, Simd, X87},
 };
 use std::mem::{offset_of, size_of};
@@ -21,6 +21,10 @@ pub const REGS: usize = offset_of!(Cpu, regs);
 pub const FLAGS_RESULT: usize = offset_of!(Cpu, flags) + offset_of!(LazyFlags, result);
 /// Auxiliary word of the lazy flags.
 pub const FLAGS_AUX: usize = offset_of!(Cpu, flags) + offset_of!(LazyFlags, aux);
+/// What the words of the flags are (32 bits): [`SETTLED`](crate::semantics::integer::deferred::SETTLED), or a packed
+/// [`Deferred`](crate::semantics::integer::deferred::Deferred). Only a region that is a handler may defer them, and
+/// what it goes on to must be another one, or one of [`handlers`].
+pub const DEFERRED: usize = offset_of!(Cpu, deferred);
 /// Instructions left until the run loop looks around (64 bits, signed).
 pub const BUDGET: usize = offset_of!(Cpu, budget);
 /// RIP.
@@ -108,9 +112,62 @@ pub const LINK: usize = size_of::<Insn>() + offset_of!(Tail, link);
 /// Last instruction of a block: instructions in the block (64 bits).
 pub const COUNT: usize = size_of::<Insn>() + offset_of!(Tail, count);
 
+/// A link into another page, which begins like an instruction: its handler is [`handlers::CROSS`]. It leads to
+/// `ENTRY`, if `STAMP` is one of [`STAMPS`] and [`slot::RIP_BASE`](crate::cpu::slot::RIP_BASE) is `FROM_BASE`, which is
+/// to become `TO_BASE`.
+pub mod crossing {
+    use super::{Crossing, offset_of};
+    /// Where it leads.
+    pub const ENTRY: usize = offset_of!(Crossing, entry);
+    /// RIP base it was made at.
+    pub const FROM_BASE: usize = offset_of!(Crossing, from_base);
+    /// RIP base it leads to.
+    pub const TO_BASE: usize = offset_of!(Crossing, to_base);
+    /// How long (32 bits).
+    pub const STAMP: usize = offset_of!(Crossing, stamp);
+}
+
+/// The stamps that are current: of pages that are not global, and of global ones (32 bits each).
+pub const STAMPS: [usize; 2] = [
+    offset_of!(Cpu, mmu) + Mmu::LINKS + Links::LOCAL,
+    offset_of!(Cpu, mmu) + Mmu::LINKS + Links::GLOBAL,
+];
+
+/// What the mode is (32 bits).
+pub const MODE: usize = offset_of!(Cpu, mode);
+
+/// The cache for indirect branches: `ENTRIES` of `SIZE` bytes, found by the low bits of `rip ^ rip >> FOLD`.
+/// An entry leads to `ENTRY`, with `RIP_BASE` as the RIP base, if `RIP` and [`MODE`] agree and `STAMP` is one of
+/// [`STAMPS`].
+pub mod jumps {
+    use super::{BlockCache, Cpu, JumpEntry, offset_of};
+    /// Pointer to the first entry.
+    pub const TABLE: usize = offset_of!(Cpu, blocks) + BlockCache::JUMPS;
+    /// Number of entries, a power of two.
+    pub const ENTRIES: usize = BlockCache::JUMP_ENTRIES;
+    /// See above.
+    pub const FOLD: u32 = BlockCache::JUMP_FOLD;
+    /// Bytes of an entry.
+    pub const SIZE: usize = size_of::<JumpEntry>();
+    /// RIP.
+    pub const RIP: usize = offset_of!(JumpEntry, rip);
+    /// RIP base there.
+    pub const RIP_BASE: usize = offset_of!(JumpEntry, rip_base);
+    /// Where it leads.
+    pub const ENTRY: usize = offset_of!(JumpEntry, entry);
+    /// Mode (32 bits).
+    pub const MODE: usize = offset_of!(JumpEntry, mode);
+    /// How long (32 bits).
+    pub const STAMP: usize = offset_of!(JumpEntry, stamp);
+}
+
 /// What a region that is a handler goes on to, with the CPU, an instruction, and everything stored.
 pub mod handlers {
     use crate::{decode::Handler, interp};
+    /// With any instruction, to go on there.
+    pub const AT: Handler = interp::at;
+    /// With the first instruction of a link into another page: see [`super::crossing`].
+    pub const CROSS: Handler = interp::cross;
     /// With its entry: `INSTANCE_LEFT` has become negative.
     pub const HEAT: Handler = interp::heat;
     /// With a direct branch, after it: not taken.
@@ -121,6 +178,15 @@ pub mod handlers {
     pub const INDIRECT: Handler = interp::indirect;
     /// With the instruction to go on at: the run loop has something to do.
     pub const LOOK_AROUND: Handler = interp::look_around;
+}
+
+/// Makes flags that were deferred: [`DEFERRED`] says so afterwards. Nothing else changes.
+///
+/// # Safety
+/// `cpu` is what the region's host code was given, and its flags are stored.
+pub unsafe extern "C" fn settle(cpu: *mut Cpu) {
+    // SAFETY: the caller's promise; host code holds no reference to the CPU.
+    unsafe { (*cpu).settle_flags() }
 }
 
 /// What [`exact`] returns if the region goes on with the next instruction; else it leaves by

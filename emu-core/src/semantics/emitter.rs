@@ -31,6 +31,41 @@ pub type Pure = fn(u64, u64, u64) -> u64;
 pub enum FlagSource<V> {
     /// All: a - b, of that width.
     Difference(Width, V, V),
+    /// All: a + b = r, of that width.
+    Sum {
+        /// Width.
+        w: Width,
+        /// An operand.
+        a: V,
+        /// The other.
+        b: V,
+        /// The result.
+        r: V,
+    },
+    /// All but CF: one more or less is r; CF is bit 63 of `carry`.
+    Step {
+        /// Less.
+        down: bool,
+        /// Width.
+        w: Width,
+        /// The result.
+        r: V,
+        /// A word with CF in bit 63.
+        carry: V,
+    },
+    /// All: a, shifted by a constant from 1 to 63, is r.
+    Shift {
+        /// Which shift, as `integer::shift` numbers them.
+        kind: u8,
+        /// Width.
+        w: Width,
+        /// The operand.
+        a: V,
+        /// By how many bits.
+        count: u8,
+        /// The result.
+        r: V,
+    },
     /// ZF and SF: this result, of that width.
     Result(Width, V),
     /// All: CF, PF and ZF are in their places in RFLAGS, the others are clear.
@@ -139,6 +174,11 @@ pub trait Registers: Types {
     fn flags_result(&mut self) -> Self::Value;
     /// Auxiliary word of the lazy flags.
     fn flags_aux(&mut self) -> Self::Value;
+    /// A word with CF in bit 63. The other bits mean nothing.
+    #[inline(always)]
+    fn carry_word(&mut self) -> Self::Value {
+        self.flags_aux()
+    }
     /// Sets both words.
     fn set_flags(&mut self, result: Self::Value, aux: Self::Value);
     /// Tells where the flags come from that were just set: conditions on them can then be found without them.

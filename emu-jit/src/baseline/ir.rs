@@ -58,6 +58,9 @@ pub enum Op {
     SetField(u32, Log2, V),
     /// Writes both words of the flags.
     SetFlags(V, V),
+    /// Writes what the flags are to be made from: a packed [`Deferred`](emu_core::semantics::integer::deferred::Deferred)
+    /// and its words, of which the second may be [`NONE`].
+    DeferFlags(u32, V, V),
     /// Of 32 or 64 bits.
     Binary(Binary, Log2, V, V),
     /// base + index << scale + displacement, 64 bits; index may be [`NONE`].
@@ -159,7 +162,7 @@ impl Op {
                 f(a);
                 f(b);
             }
-            Op::Address(a, b, ..) => {
+            Op::Address(a, b, ..) | Op::DeferFlags(_, a, b) => {
                 f(a);
                 if b != NONE {
                     f(b);
@@ -182,6 +185,7 @@ impl Op {
             Op::SetSlot(..)
                 | Op::SetField(..)
                 | Op::SetFlags(..)
+                | Op::DeferFlags(..)
                 | Op::LeaveIf(_)
                 | Op::Host(..)
                 | Op::Write(..)
@@ -228,7 +232,7 @@ impl Uses {
                     self.dead[n] = slots & 1 << slot != 0;
                     slots |= 1 << slot;
                 }
-                Op::SetFlags(..) => {
+                Op::SetFlags(..) | Op::DeferFlags(..) => {
                     self.dead[n] = flags;
                     flags = true;
                 }

@@ -10,6 +10,7 @@
 //!
 //! Left to the interpreter, from within a region: floating point, MMX, x87, locked instructions, microcode.
 
+mod exits;
 mod ir;
 
 mod lower;
@@ -20,16 +21,17 @@ mod x64;
 mod x64_tests;
 
 use emu_core::{
-    decode::{Handler, Insn},
-    region::{Next, Point, Source, SourceBlock, exit, layout},
-    semantics::{Attr, NO_ROW, Pure, Run, Table},
+    decode::Insn,
+    region::{Next, Point, Source, SourceBlock, layout},
+    semantics::{Attr, NO_ROW, Pure, Run, Table, integer::deferred::SETTLED},
 };
+use exits::Exit;
 use ir::{Op, Test, V};
-use lower::{Lower, PRESERVED, frame};
+use lower::{Lower, frame};
 use recorder::{Branch, Cond, Recorder};
 use rustc_hash::FxHashMap;
-use std::sync::LazyLock;
-use x64::{A, Alu, BUDGET, COUNT, CPU, Cc, INSN, Label, Reg, Rm, STACK, W32, W64};
+use std::{ops::Range, sync::LazyLock};
+use x64::{A, Alu, BUDGET, CPU, Cc, INSN, Label, Rm, STACK, W32, W64};
 
 static TABLE: LazyLock<Table<Recorder>> = LazyLock::new(Table::new);
 
@@ -55,23 +57,22 @@ pub fn is_available() -> bool {
     false
 }
 
-/// Machine code of a region.
+/// Machine code of a region, to be entered at its beginning.
 #[derive(Debug)]
 pub struct Baseline {
     /// The code.
     pub bytes: Vec<u8>,
-    /// Where it is entered.
-    pub entry: usize,
     /// The points that it names.
     pub points: Vec<Point>,
 }
 
-/// Compiles `source`. `None`: there is nothing in it worth translating, or it is too much.
-pub fn compile(source: &Source) -> Option<Baseline> {
+/// Compiles `source`, whose code will be among all other code in the addresses `window`. `None`: there is nothing in it
+/// worth translating, or it is too much.
+pub fn compile(source: &Source, window: Range<usize>) -> Option<Baseline> {
     if !source.other_pages().is_empty() {
         return None;
     }
-    Compiler::new(source).run()
+    Compiler::new(source, window).run()
 }
 
 /// How an instruction is executed.
@@ -85,18 +86,6 @@ enum How {
     Leave,
 }
 
-/// What a cold exit does, with the number of its point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Exit {
-    At,
-    LookAround,
-    Untaken,
-    Taken,
-    Indirect,
-}
-
-const EXITS: [Exit; 5] = [Exit::At, Exit::LookAround, Exit::Untaken, Exit::Taken, Exit::Indirect];
-
 struct Compiler<'a> {
     source: &'a Source,
     recorder: Recorder,
@@ -104,20 +93,28 @@ struct Compiler<'a> {
     /// By block.
     labels: Vec<Label>,
     reached: Vec<bool>,
+    made: Vec<bool>,
+    /// By block: in how many ways it is come to, and what is known of the flags in memory then.
+    flags: Vec<(u32, Option<u32>)>,
     points: Vec<Point>,
     numbers: FxHashMap<Point, u32>,
     /// Exits to be made: where, what, number of the point.
     exits: Vec<(Label, Exit, u32)>,
-    /// The end of each kind of exit, and of the one with a code.
-    tails: [Label; EXITS.len()],
+    /// Blocks that begin with making the flags, out of line: from where, back to where.
+    unsettled: Vec<(Label, Label)>,
+    /// The end of each kind of exit, once it is used.
+    tails: [Option<Label>; Exit::COUNT],
+    /// The end of exits with a code.
     code: Label,
+    /// Where it goes on when it has been passed through often enough.
+    hot: Option<Label>,
+    window: Range<usize>,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(source: &'a Source) -> Self {
+    fn new(source: &'a Source, window: Range<usize>) -> Self {
         let mut lower = Lower::new();
         let labels = source.blocks.iter().map(|_| lower.asm.label()).collect();
-        let tails = EXITS.map(|_| lower.asm.label());
         let code = lower.asm.label();
         Compiler {
             source,
@@ -125,40 +122,51 @@ impl<'a> Compiler<'a> {
             lower,
             labels,
             reached: vec![false; source.blocks.len()],
+            made: vec![false; source.blocks.len()],
+            flags: ways_to(source).into_iter().map(|ways| (ways, None)).collect(),
             points: Vec::new(),
             numbers: FxHashMap::default(),
             exits: Vec::new(),
-            tails,
+            unsettled: Vec::new(),
+            tails: [None; Exit::COUNT],
             code,
+            hot: None,
+            window,
         }
     }
 
     fn run(mut self) -> Option<Baseline> {
+        self.prologue();
         self.reached[0] = true;
-        let mut made = vec![false; self.source.blocks.len()];
         // Blocks mostly lead to later ones; another round finds those that only a later block leads to.
-        while let Some(number) = (0..made.len()).find(|n| self.reached[*n] && !made[*n]) {
-            made[number] = true;
+        while let Some(number) = self.next() {
+            self.made[number] = true;
             let worth = self.block(number);
             if !worth && number == 0 {
                 return None;
             }
         }
         self.lower.finish_misses();
+        self.finish_unsettled();
         self.finish_exits();
-        let entry = self.prologue();
         if self.lower.failed {
             return None;
         }
         self.lower.asm.link();
-        let entry = self.lower.asm.offset_of(entry);
-        Some(Baseline { bytes: self.lower.asm.bytes, entry, points: self.points })
+        Some(Baseline { bytes: self.lower.asm.bytes, points: self.points })
+    }
+
+    /// The block that is made next.
+    fn next(&self) -> Option<usize> {
+        (0..self.made.len()).find(|n| self.reached[*n] && !self.made[*n])
     }
 
     /// Makes the code of a block. False: nothing of it is translated.
     fn block(&mut self, number: usize) -> bool {
         let source = &self.source.blocks[number];
-        self.recorder.begin_block();
+        let kind = self.flags[number].1;
+        self.recorder.begin_block(kind);
+        let begun = self.recorder.ops.len();
         let mut hows = Vec::with_capacity(source.insns.len());
         for i in &source.insns {
             let how = self.record(i, source);
@@ -171,7 +179,7 @@ impl<'a> Compiler<'a> {
         let targets = self.targets(source, branch);
         let mut ops = std::mem::take(&mut self.recorder.ops);
         merge::merge(&mut ops);
-        self.lower.begin_block(&ops, |used| {
+        self.lower.begin_block(&ops, kind, |used| {
             match branch {
                 Some(Branch::If(Cond::Test(test))) => test.operands(&mut *used),
                 Some(Branch::To(target)) => used(target),
@@ -180,8 +188,10 @@ impl<'a> Compiler<'a> {
             targets.iter().for_each(|(_, code)| used(*code));
         });
         let label = self.labels[number];
-        self.lower.asm.place(label);
-        let mut at = 0;
+        self.lower.asm.place_next(label);
+        self.settle_if_needed();
+        self.operations(&ops, 0..begun, Point { block: number as u16, insn: 0 });
+        let mut at = begun;
         for (n, how) in hows.iter().enumerate() {
             let point = Point { block: number as u16, insn: n as u16 };
             match *how {
@@ -247,7 +257,35 @@ impl<'a> Compiler<'a> {
         source.targets.iter().map(|&to| (to, self.recorder.code_at(offset(to)))).collect()
     }
 
-    fn operations(&mut self, ops: &[Op], range: std::ops::Range<usize>, point: Point) {
+    /// Before the first instruction of a block: makes the flags, if they are needed and perhaps deferred.
+    fn settle_if_needed(&mut self) {
+        let Some((result, aux)) = self.recorder.unsettled else { return };
+        if !self.lower.needs(result) && !self.lower.needs(aux) {
+            return;
+        }
+        let asm = &mut self.lower.asm;
+        let (cold, back) = (asm.label(), asm.label());
+        asm.alu_constant(Alu::Compare, W32, field(layout::DEFERRED), SETTLED as i32);
+        asm.jump_if(Cc::NotEqual, cold);
+        asm.place(back);
+        self.unsettled.push((cold, back));
+        self.lower.settled();
+    }
+
+    fn finish_unsettled(&mut self) {
+        for (cold, back) in std::mem::take(&mut self.unsettled) {
+            let asm = &mut self.lower.asm;
+            asm.place(cold);
+            asm.store(W64, Rm::Mem(STACK, frame::BUDGET), BUDGET);
+            asm.constant(A, layout::settle as *const () as u64);
+            asm.call(Rm::Reg(A));
+            asm.extend(W64, CPU, Rm::Mem(STACK, frame::CPU));
+            asm.extend(W64, BUDGET, Rm::Mem(STACK, frame::BUDGET));
+            asm.jump(back);
+        }
+    }
+
+    fn operations(&mut self, ops: &[Op], range: Range<usize>, point: Point) {
         let mut here = None;
         for n in range {
             let (exits, numbers, points) = (&mut self.exits, &mut self.numbers, &mut self.points);
@@ -270,8 +308,9 @@ impl<'a> Compiler<'a> {
         let number = self.number(point);
         let asm = &mut self.lower.asm;
         asm.store(W64, field(layout::BUDGET), BUDGET);
-        asm.extend(W64, INSN, Rm::Mem(STACK, frame::POINTS));
-        asm.extend(W64, INSN, Rm::Mem(INSN, 8 * number as i32));
+        asm.extend(W64, A, Rm::Mem(STACK, frame::INSTANCE));
+        asm.extend(W64, A, Rm::Mem(A, layout::INSTANCE_POINTS as i32));
+        asm.extend(W64, INSN, Rm::Mem(A, 8 * number as i32));
         asm.constant(A, layout::exact as *const () as u64);
         asm.call(Rm::Reg(A));
         asm.extend(W64, CPU, Rm::Mem(STACK, frame::CPU));
@@ -300,17 +339,25 @@ impl<'a> Compiler<'a> {
                 self.leave(Exit::Indirect, last);
             }
             Some(Branch::If(Cond::Test(test))) => {
+                // The way to the block that is made next comes last, and needs no jump.
+                let second = usize::from(!self.is_next(number, 0));
                 let cc = self.lower.test(ops, test);
-                let taken = self.lower.asm.label();
-                self.lower.asm.jump_if(cc, taken);
-                self.way(number, 0, last);
-                self.lower.asm.place(taken);
-                self.way(number, 1, last);
+                let other = self.lower.asm.label();
+                self.lower.asm.jump_if(if second == 1 { cc } else { cc.opposite() }, other);
+                self.way(number, 1 - second, last);
+                self.lower.asm.place(other);
+                self.way(number, second, last);
             }
             Some(Branch::If(Cond::Known(taken))) => self.way(number, usize::from(taken), last),
             // A block ends with a branch; what follows it is not known here.
             None => self.leave(Exit::Untaken, last),
         }
+    }
+
+    /// Whether block `number` leads by `way` to the block that is made next, as far as is known now.
+    fn is_next(&self, number: usize, way: usize) -> bool {
+        let Next::Block(to) = self.source.blocks[number].next[way] else { return false };
+        !self.made[to] && self.next().is_none_or(|next| to <= next)
     }
 
     /// Goes on where block `number` leads by `way`: not taken, taken.
@@ -323,6 +370,9 @@ impl<'a> Compiler<'a> {
 
     /// Goes on from block `number` to block `to` of the region.
     fn go(&mut self, number: usize, to: usize) {
+        if self.flags[to].0 == 1 {
+            self.flags[to].1 = self.recorder.flags_kind();
+        }
         let count = self.source.blocks[number].count() as i32;
         self.lower.asm.alu_constant(Alu::Sub, W64, Rm::Reg(BUDGET), count);
         if to <= number {
@@ -341,121 +391,20 @@ impl<'a> Compiler<'a> {
         self.reached[to] = true;
         self.lower.asm.jump(self.labels[to]);
     }
+}
 
-    /// Leaves by `exit` at `point`.
-    fn leave(&mut self, exit: Exit, point: Point) {
-        let number = self.number(point);
-        self.lower.asm.constant(INSN, 8 * u64::from(number));
-        self.lower.asm.jump(self.tails[exit as usize]);
+/// For each block of `source`, in how many ways it is come to.
+fn ways_to(source: &Source) -> Vec<u32> {
+    let mut ways = vec![0; source.blocks.len()];
+    ways[0] = 1;
+    for block in &source.blocks {
+        let direct = block.next.iter().filter_map(|next| match next {
+            Next::Block(to) => Some(to),
+            _ => None,
+        });
+        direct.chain(&block.targets).for_each(|to| ways[*to] += 1);
     }
-
-    fn finish_exits(&mut self) {
-        for (label, exit, number) in std::mem::take(&mut self.exits) {
-            self.lower.asm.place(label);
-            self.lower.asm.constant(INSN, 8 * u64::from(number));
-            self.lower.asm.jump(self.tails[exit as usize]);
-        }
-        for exit in EXITS {
-            let tail = self.tails[exit as usize];
-            let asm = &mut self.lower.asm;
-            asm.place(tail);
-            asm.alu(Alu::Add, W64, INSN, Rm::Mem(STACK, frame::POINTS));
-            asm.extend(W64, INSN, Rm::Mem(INSN, 0));
-            match exit {
-                Exit::At => self.jump_to_handler(),
-                Exit::LookAround => self.jump_to(layout::handlers::LOOK_AROUND),
-                Exit::Indirect => self.jump_to(layout::handlers::INDIRECT),
-                Exit::Untaken => self.follow(0, layout::handlers::UNTAKEN),
-                Exit::Taken => self.follow(1, layout::handlers::TAKEN),
-            }
-        }
-        let asm = &mut self.lower.asm;
-        asm.place(self.code);
-        asm.shift(x64::Shift::Right, W64, A, exit::pack(0, 1).trailing_zeros() as u8);
-        self.epilogue();
-        self.lower.asm.leave();
-    }
-
-    /// Goes on after the direct branch in [`INSN`], by its link if that is known and there is nothing else to do; else
-    /// by `otherwise`.
-    fn follow(&mut self, way: usize, otherwise: Handler) {
-        let asm = &mut self.lower.asm;
-        let slow = asm.label();
-        let count = Rm::Mem(INSN, layout::COUNT as i32);
-        asm.extend(W64, COUNT, Rm::Mem(INSN, layout::LINK as i32 + 8 * way as i32));
-        asm.extend(W64, A, field(layout::ATTENTION));
-        asm.test(W64, COUNT, COUNT);
-        asm.jump_if(Cc::Equal, slow);
-        asm.alu_constant(Alu::Compare, W32, Rm::Mem(A, 0), 0);
-        asm.jump_if(Cc::NotEqual, slow);
-        asm.alu(Alu::Compare, W64, BUDGET, count);
-        asm.jump_if(Cc::Less, slow);
-        asm.alu(Alu::Sub, W64, BUDGET, count);
-        asm.copy(INSN, COUNT);
-        self.jump_to_handler();
-        self.lower.asm.place(slow);
-        self.jump_to(otherwise);
-    }
-
-    /// Jumps to the handler of the instruction in [`INSN`].
-    fn jump_to_handler(&mut self) {
-        self.lower.asm.store(W64, field(layout::BUDGET), BUDGET);
-        self.epilogue();
-        self.lower.asm.jump_to(Rm::Mem(INSN, layout::HANDLER as i32));
-    }
-
-    /// Jumps to a handler, with the instruction in [`INSN`].
-    fn jump_to(&mut self, handler: Handler) {
-        self.lower.asm.store(W64, field(layout::BUDGET), BUDGET);
-        self.epilogue();
-        self.lower.asm.constant(A, handler as usize as u64);
-        self.lower.asm.jump_to(Rm::Reg(A));
-    }
-
-    /// Registers to be given back, in the order in which they are saved.
-    fn saved(&self) -> impl DoubleEndedIterator<Item = Reg> + use<> {
-        let touched = self.lower.touched;
-        PRESERVED.into_iter().filter(move |r| touched & 1 << r.0 != 0)
-    }
-
-    /// Bytes of the frame. With what was saved before and the return address it is a multiple of 16.
-    fn frame(&self) -> i32 {
-        frame::SIZE + if self.saved().count().is_multiple_of(2) { 8 } else { 0 }
-    }
-
-    fn epilogue(&mut self) {
-        let size = self.frame();
-        self.lower.asm.address(STACK, Rm::Mem(STACK, size));
-        for r in self.saved().rev() {
-            self.lower.asm.restore(r);
-        }
-    }
-
-    /// The entry, with the handler's arguments.
-    fn prologue(&mut self) -> Label {
-        let size = self.frame();
-        let saved: Vec<Reg> = self.saved().collect();
-        let asm = &mut self.lower.asm;
-        let (entry, hot) = (asm.label(), asm.label());
-        asm.place(entry);
-        asm.extend(W64, A, Rm::Mem(INSN, layout::INSTANCE as i32));
-        asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), 1);
-        asm.jump_if(Cc::Negative, hot);
-        for r in saved {
-            asm.save(r);
-        }
-        asm.address(STACK, Rm::Mem(STACK, -size));
-        asm.extend(W64, COUNT, Rm::Mem(A, layout::INSTANCE_POINTS as i32));
-        asm.extend(W64, BUDGET, field(layout::BUDGET));
-        asm.store(W64, Rm::Mem(STACK, frame::CPU), CPU);
-        asm.store(W64, Rm::Mem(STACK, frame::INSTANCE), A);
-        asm.store(W64, Rm::Mem(STACK, frame::POINTS), COUNT);
-        asm.jump(self.labels[0]);
-        asm.place(hot);
-        asm.constant(A, layout::handlers::HEAT as usize as u64);
-        asm.jump_to(Rm::Reg(A));
-        entry
-    }
+    ways
 }
 
 fn number_of(numbers: &mut FxHashMap<Point, u32>, points: &mut Vec<Point>, point: Point) -> u32 {

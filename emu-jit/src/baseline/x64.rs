@@ -113,6 +113,9 @@ pub const W32: Log2 = 2;
 /// 64 bits.
 pub const W64: Log2 = 3;
 
+/// Opcode of a jump.
+const JUMP: u8 = 0xE9;
+
 impl Assembler {
     /// A label that is not placed yet.
     pub fn label(&mut self) -> Label {
@@ -123,6 +126,16 @@ impl Assembler {
     /// Places a label here.
     pub fn place(&mut self, label: Label) {
         self.labels[label.0 as usize] = Some(self.bytes.len() as u32);
+    }
+
+    /// Places a label here; a jump to it just before is taken back.
+    pub fn place_next(&mut self, label: Label) {
+        let end = self.bytes.len();
+        if end >= 5 && self.bytes[end - 5] == JUMP && self.fixups.last() == Some(&(end as u32 - 4, label)) {
+            self.bytes.truncate(end - 5);
+            self.fixups.pop();
+        }
+        self.place(label);
     }
 
     /// Where a placed label is.
@@ -224,9 +237,9 @@ impl Assembler {
         self.sized(w, 0x88, from.0, to);
     }
 
-    /// Writes a constant to 64 bits of memory.
-    pub fn store_constant(&mut self, to: Rm, value: i32) {
-        self.encode(0, true, false, 0xC7, 0, to);
+    /// Writes a constant, sign-extended, to 32 or 64 bits of memory.
+    pub fn store_constant(&mut self, w: Log2, to: Rm, value: i32) {
+        self.encode(0, w == W64, false, 0xC7, 0, to);
         self.imm32(value);
     }
 
@@ -334,7 +347,7 @@ impl Assembler {
 
     /// Jumps.
     pub fn jump(&mut self, to: Label) {
-        self.bytes.push(0xE9);
+        self.bytes.push(JUMP);
         self.fix(to);
     }
 

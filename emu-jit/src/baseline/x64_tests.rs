@@ -30,7 +30,7 @@ fn text(bytes: &[u8]) -> Vec<String> {
 #[case(|a: &mut Assembler| a.store(0, Rm::Mem(CPU, 1), Reg(6)), "mov [rdi+1], sil")]
 #[case(|a: &mut Assembler| a.store(1, Rm::Mem(CPU, -1), Reg(8)), "mov [rdi-1], r8w")]
 #[case(|a: &mut Assembler| a.store(0, Rm::Reg(Reg(5)), Reg(3)), "mov bpl, bl")]
-#[case(|a: &mut Assembler| a.store_constant(Rm::Mem(CPU, 0x100), -2), "mov qword [rdi+0x100], 0xFFFFFFFFFFFFFFFE")]
+#[case(|a: &mut Assembler| a.store_constant(3, Rm::Mem(CPU, 0x100), -2), "mov qword [rdi+0x100], 0xFFFFFFFFFFFFFFFE")]
 #[case(|a: &mut Assembler| a.constant(Reg(8), 5), "mov r8d, 5")]
 #[case(|a: &mut Assembler| a.constant(A, u64::MAX), "mov rax, 0xFFFFFFFFFFFFFFFF")]
 #[case(|a: &mut Assembler| a.constant(Reg(15), 1 << 40), "mov r15, 0x10000000000")]

@@ -6,7 +6,7 @@ use rustix::{
     fs::{MemfdFlags, ftruncate, memfd_create},
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
-use std::{collections::BTreeMap, io, ptr, sync::Arc};
+use std::{collections::BTreeMap, io, ops::Range, ptr, sync::Arc};
 
 /// Pieces begin at multiples of this: a cache line.
 const ALIGNMENT: usize = 64;
@@ -82,6 +82,12 @@ impl CodeMemory {
             len += room;
         }
         free.insert(offset, len);
+    }
+
+    /// Where code is, to be executed.
+    pub fn addresses(&self) -> Range<usize> {
+        let start = self.executable as usize;
+        start..start + self.size
     }
 
     /// Bytes in use.

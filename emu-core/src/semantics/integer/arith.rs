@@ -49,6 +49,49 @@ pub fn set_flags_sub<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, 
     set_flags_carries(e, w, borrows, r);
 }
 
+/// Sets all flags of r = a + b.
+#[inline(always)]
+pub fn set_flags_sum<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, r: E::Value) {
+    set_flags_add(e, w, a, b, r);
+    e.note_flags(FlagSource::Sum { w, a, b, r });
+}
+
+/// Sets all flags of r = a - b.
+#[inline(always)]
+pub fn set_flags_difference<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, r: E::Value) {
+    set_flags_sub(e, w, a, b, r);
+    e.note_flags(FlagSource::Difference(w, a, b));
+}
+
+/// Sets all flags but CF of r, which is one less (`down`) or more than before; CF is bit 63 of `carry`.
+#[inline(always)]
+pub fn set_flags_step<E: Emitter>(e: &mut E, down: bool, w: Width, r: E::Value, carry: E::Value) {
+    let one = e.constant(1);
+    if down {
+        let a = e.add(w, r, one);
+        set_flags_sub(e, w, a, one, r);
+    } else {
+        let a = e.sub(w, r, one);
+        set_flags_add(e, w, a, one, r);
+    }
+    // CF as before; CF xor OF with the new OF.
+    let (result, aux) = (e.flags_result(), e.flags_aux());
+    let shift = e.constant(1);
+    let doubled = e.shl(Width::W64, aux, shift);
+    let overflow = e.xor(aux, doubled);
+    let partial = e.xor(overflow, carry);
+    let partial = e.shr(Width::W64, partial, shift);
+    let masks = [(carry, 1 << 63), (partial, 1 << 62), (aux, AUX_AF)];
+    let mut sum = e.constant(0);
+    for (value, mask) in masks {
+        let mask = e.constant(mask);
+        let part = e.and(value, mask);
+        sum = e.or(sum, part);
+    }
+    e.set_flags(result, sum);
+    e.note_flags(FlagSource::Step { down, w, r, carry });
+}
+
 /// Flags from a vector of carries out of each bit.
 #[inline(always)]
 fn set_flags_carries<E: Emitter>(e: &mut E, w: Width, carries: E::Value, r: E::Value) {
@@ -107,7 +150,7 @@ impl Operation for Add {
     }
     #[inline(always)]
     fn set_flags<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, r: E::Value) {
-        set_flags_add(e, w, a, b, r);
+        set_flags_sum(e, w, a, b, r);
     }
 }
 impl Operation for Adc {
@@ -129,8 +172,7 @@ impl Operation for Sub {
     }
     #[inline(always)]
     fn set_flags<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, r: E::Value) {
-        set_flags_sub(e, w, a, b, r);
-        e.note_flags(FlagSource::Difference(w, a, b));
+        set_flags_difference(e, w, a, b, r);
     }
 }
 impl Operation for Sbb {
@@ -153,8 +195,7 @@ impl Operation for Cmp {
     }
     #[inline(always)]
     fn set_flags<E: Emitter>(e: &mut E, w: Width, a: E::Value, b: E::Value, r: E::Value) {
-        set_flags_sub(e, w, a, b, r);
-        e.note_flags(FlagSource::Difference(w, a, b));
+        set_flags_difference(e, w, a, b, r);
     }
 }
 impl Operation for And {
@@ -227,29 +268,9 @@ impl<const DOWN: bool, F: Form> Semantics for Step1<DOWN, F> {
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
         let w = F::width(i, 0);
         let one = e.constant(1);
-        let (a, r) = update::<E, F>(e, i, 0, |e, a| if DOWN { e.sub(w, a, one) } else { e.add(w, a, one) })?;
-        let carry = e.flags_aux();
-        if DOWN {
-            set_flags_sub(e, w, a, one, r);
-        } else {
-            set_flags_add(e, w, a, one, r);
-        }
-        // CF as before; CF xor OF with the new OF.
-        let (result, aux) = (e.flags_result(), e.flags_aux());
-        let shift = e.constant(1);
-        let doubled = e.shl(Width::W64, aux, shift);
-        let overflow = e.xor(aux, doubled);
-        let partial = e.xor(overflow, carry);
-        let partial = e.shr(Width::W64, partial, shift);
-        let masks = [(carry, 1 << 63), (partial, 1 << 62), (aux, AUX_AF)];
-        let mut sum = e.constant(0);
-        for (value, mask) in masks {
-            let mask = e.constant(mask);
-            let part = e.and(value, mask);
-            sum = e.or(sum, part);
-        }
-        e.set_flags(result, sum);
-        e.note_flags(FlagSource::Result(w, r));
+        let (_, r) = update::<E, F>(e, i, 0, |e, a| if DOWN { e.sub(w, a, one) } else { e.add(w, a, one) })?;
+        let carry = e.carry_word();
+        set_flags_step(e, DOWN, w, r, carry);
         Ok(())
     }
 }
@@ -263,8 +284,7 @@ impl<F: Form> Semantics for Neg<F> {
         let w = F::width(i, 0);
         let (a, r) = update::<E, F>(e, i, 0, |e, a| e.neg(w, a))?;
         let zero = e.constant(0);
-        set_flags_sub(e, w, zero, a, r);
-        e.note_flags(FlagSource::Difference(w, zero, a));
+        set_flags_difference(e, w, zero, a, r);
         Ok(())
     }
 }

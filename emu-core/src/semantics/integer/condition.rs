@@ -38,18 +38,37 @@ pub fn condition<E: Emitter>(e: &mut E, cc: u8) -> E::Cond {
 fn from_source<E: Emitter>(e: &mut E, pair: u8) -> Option<E::Cond> {
     match (pair, e.flag_source()?) {
         (1, FlagSource::Difference(_, a, b)) => Some(e.below(a, b)),
+        (1, FlagSource::Sum { a, r, .. }) => Some(e.below(r, a)),
+        (1, FlagSource::Step { carry, .. }) => Some(e.bit(carry, 63)),
         (2, FlagSource::Difference(_, a, b)) => Some(e.equal(a, b)),
         (3, FlagSource::Difference(_, a, b)) => {
             let above = e.below(b, a);
             Some(e.negate(above))
+        }
+        (4, FlagSource::Difference(w, a, b)) => {
+            let r = e.sub(w, a, b);
+            let zero = e.constant(0);
+            Some(e.less(w, r, zero))
         }
         (6, FlagSource::Difference(w, a, b)) => Some(e.less(w, a, b)),
         (7, FlagSource::Difference(w, a, b)) => {
             let greater = e.less(w, b, a);
             Some(e.negate(greater))
         }
-        (2, FlagSource::Result(_, r)) => Some(e.is_zero(r)),
-        (4, FlagSource::Result(w, r)) => {
+        (
+            2,
+            FlagSource::Result(_, r)
+            | FlagSource::Sum { r, .. }
+            | FlagSource::Step { r, .. }
+            | FlagSource::Shift { r, .. },
+        ) => Some(e.is_zero(r)),
+        (
+            4,
+            FlagSource::Result(w, r)
+            | FlagSource::Sum { w, r, .. }
+            | FlagSource::Step { w, r, .. }
+            | FlagSource::Shift { w, r, .. },
+        ) => {
             let zero = e.constant(0);
             Some(e.less(w, r, zero))
         }

@@ -4,6 +4,7 @@ pub mod arith;
 pub mod bits;
 pub mod branch;
 pub mod condition;
+pub mod deferred;
 pub mod flags;
 pub mod moves;
 pub mod multiply;

@@ -4,7 +4,7 @@
 //! Flags: only XADD (as ADD) and CMPXCHG (as CMP) set any.
 
 use super::{
-    arith::{set_flags_add, set_flags_sub},
+    arith::{set_flags_difference, set_flags_sum},
     condition::condition,
     run,
 };
@@ -116,12 +116,12 @@ fn exchange_add<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
         // The sum is written last: it wins if both are one register.
         e.set_gpr(w, i.reg[1], a);
         e.set_gpr(w, i.reg[0], r);
-        set_flags_add(e, w, a, b, r);
+        set_flags_sum(e, w, a, b, r);
         return Ok(());
     }
     let (a, r) = update::<E, AnyForm>(e, i, 0, |e, a| e.add(w, a, b))?;
     e.set_gpr(w, i.reg[1], a);
-    set_flags_add(e, w, a, b, r);
+    set_flags_sum(e, w, a, b, r);
     Ok(())
 }
 
@@ -150,7 +150,7 @@ fn compare_exchange<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
         }
     };
     let difference = e.sub(w, accumulator, old);
-    set_flags_sub(e, w, accumulator, old, difference);
+    set_flags_difference(e, w, accumulator, old, difference);
     let same = e.equal(old, accumulator);
     // The accumulator as it is now: it may itself have been the destination.
     let whole = e.gpr(Width::W64, RAX);

@@ -11,7 +11,7 @@ use crate::{
     cpu_model::Generation,
     decode::{Insn, Kind},
     semantics::{
-        AnyForm, Emitter, Form, Row, Semantics, Step,
+        AnyForm, Emitter, FlagSource, Form, Row, Semantics, Step,
         operand::{read, update},
         row,
     },
@@ -205,6 +205,41 @@ fn overflow_out<E: Emitter>(e: &mut E, kind: u8, w: Width, r: E::Value, carry: E
     e.and(differ, one)
 }
 
+/// Sets all flags of `a`, shifted by `count`, which is not zero: `r`. (`carry`: see [`shifted`].)
+#[inline(always)]
+fn set_flags_shifted<E: Emitter>(
+    e: &mut E,
+    kind: u8,
+    w: Width,
+    [a, count, r]: [E::Value; 3],
+    carry: E::Value,
+) {
+    let cf = carry_out(e, kind, w, a, count, r, carry);
+    let of = overflow_out(e, kind, w, r, cf);
+    if matches!(kind, SHL | SHR | SAR) {
+        let result = e.sign_extend(w, Width::W64, r);
+        let zero = e.constant(0);
+        e.set_flags(result, zero);
+    }
+    replace_carry_overflow(e, cf, of);
+}
+
+/// SHL, SHR or SAR of `a` by `count`, from 1 to 63.
+#[inline(always)]
+pub fn shifted_by<E: Emitter>(e: &mut E, kind: u8, w: Width, a: E::Value, count: u8) -> E::Value {
+    let (zero, by) = (e.constant(0), e.constant(count.into()));
+    shifted(e, kind, w, a, by, zero)
+}
+
+/// Sets all its flags.
+#[inline(always)]
+pub fn set_flags_shift<E: Emitter>(e: &mut E, kind: u8, w: Width, a: E::Value, count: u8) {
+    let (zero, by) = (e.constant(0), e.constant(count.into()));
+    let r = shifted_by(e, kind, w, a, count);
+    set_flags_shifted(e, kind, w, [a, by, r], zero);
+    e.note_flags(FlagSource::Shift { kind, w, a, count, r });
+}
+
 impl<const K: u8, F: Form, const MASKED: bool> Semantics for Shift<K, F, MASKED> {
     #[inline(always)]
     fn run<E: Emitter>(e: &mut E, i: &Insn) -> Step<E> {
@@ -213,15 +248,12 @@ impl<const K: u8, F: Form, const MASKED: bool> Semantics for Shift<K, F, MASKED>
         let carry = carry_in(e);
         let (a, r) = update::<E, F>(e, i, 0, |e, a| shifted(e, K, w, a, count, carry))?;
         let (old_result, old_aux) = (e.flags_result(), e.flags_aux());
-        let cf = carry_out(e, K, w, a, count, r, carry);
-        let of = overflow_out(e, K, w, r, cf);
-        if matches!(K, SHL | SHR | SAR) {
-            let result = e.sign_extend(w, Width::W64, r);
-            let zero = e.constant(0);
-            e.set_flags(result, zero);
-        }
-        replace_carry_overflow(e, cf, of);
-        if F::kind(i, 1) == Kind::Imm && i.imm & if w == Width::W64 { 63 } else { 31 } != 0 {
+        set_flags_shifted(e, K, w, [a, count, r], carry);
+        let known = i.imm & if w == Width::W64 { 63 } else { 31 };
+        if F::kind(i, 1) == Kind::Imm && known != 0 {
+            if matches!(K, SHL | SHR | SAR) {
+                e.note_flags(FlagSource::Shift { kind: K, w, a, count: known as u8, r });
+            }
             return Ok(());
         }
         let unchanged = e.is_zero(count);

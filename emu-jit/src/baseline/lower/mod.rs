@@ -11,11 +11,14 @@ mod places;
 
 use super::{
     ir::{NONE, Op, Unary, Uses, V},
-    x64::{A, Assembler, COUNT, CPU, D, Label, Reg, Rm, STACK, Shift, W64},
+    x64::{A, Assembler, COUNT, CPU, D, Label, Reg, Rm, STACK, Shift, W32, W64},
 };
-use emu_core::region::{
-    fill::{self, Wanted},
-    layout::{self},
+use emu_core::{
+    region::{
+        fill::{self, Wanted},
+        layout,
+    },
+    semantics::integer::deferred::SETTLED,
 };
 
 /// Registers that values can be in, those that a call spoils first.
@@ -31,20 +34,18 @@ pub mod frame {
     use crate::baseline::recorder::lanes::LANES;
     /// The CPU.
     pub const CPU: i32 = 0;
-    /// This CPU's instructions, by point.
-    pub const POINTS: i32 = 8;
     /// This CPU's instance of the region.
-    pub const INSTANCE: i32 = 16;
+    pub const INSTANCE: i32 = 8;
     /// The budget, during calls.
-    pub const BUDGET: i32 = 24;
+    pub const BUDGET: i32 = 16;
     /// Spilled values.
     pub const SPILLS: i32 = 32;
     /// How many.
     pub const SPILL_COUNT: i32 = 48;
     /// Lanes.
     pub const LANES_AT: i32 = SPILLS + 8 * SPILL_COUNT;
-    /// All of it.
-    pub const SIZE: i32 = LANES_AT + 16 * LANES as i32;
+    /// All of it: with the registers saved before and the return address a multiple of 16.
+    pub const SIZE: i32 = LANES_AT + 16 * LANES as i32 + 8;
 }
 
 /// Where a value is.
@@ -90,10 +91,10 @@ pub struct Lower {
     /// Slots of the frame that are taken.
     spilled: u64,
     pinned: u16,
-    /// Registers that were used.
-    pub touched: u16,
     /// The operation at hand.
     at: u32,
+    /// What the flags in memory are, if that is known: see [`layout::DEFERRED`].
+    kind: Option<u32>,
     misses: Vec<Miss>,
     /// There was no room: the region cannot be compiled.
     pub failed: bool,
@@ -110,15 +111,17 @@ impl Lower {
             slots: [NONE; 32],
             spilled: 0,
             pinned: 0,
-            touched: 0,
             at: 0,
+            kind: None,
             misses: Vec::new(),
             failed: false,
         }
     }
 
-    /// Begins the block of `ops`, at whose end the values `end` are used.
-    pub fn begin_block(&mut self, ops: &[Op], end: impl FnOnce(&mut dyn FnMut(V))) {
+    /// Begins the block of `ops`, at whose end the values `end` are used. `kind`: what the flags in memory are, if that
+    /// is known.
+    pub fn begin_block(&mut self, ops: &[Op], kind: Option<u32>, end: impl FnOnce(&mut dyn FnMut(V))) {
+        self.kind = kind;
         self.uses.of(ops, end);
         self.places.clear();
         self.places.resize(ops.len(), Place::Constant);
@@ -141,10 +144,31 @@ impl Lower {
         }
     }
 
+    /// The flags in memory are not deferred.
+    pub fn settled(&mut self) {
+        self.kind = Some(SETTLED);
+    }
+
+    /// Whether value `v` is needed.
+    pub fn needs(&self, v: V) -> bool {
+        !self.uses.dead[v as usize]
+    }
+
+    fn set_flags(&mut self, ops: &[Op], kind: u32, first: V, second: V) {
+        self.store(ops, W64, field(layout::FLAGS_RESULT as u32), first);
+        if second != NONE {
+            self.store(ops, W64, field(layout::FLAGS_AUX as u32), second);
+        }
+        if self.kind.replace(kind) != Some(kind) {
+            self.asm.store_constant(W32, field(layout::DEFERRED as u32), kind as i32);
+        }
+    }
+
     /// Forgets what was in registers and slots: the interpreter has executed an instruction.
     pub fn forget(&mut self) {
         (self.held, self.slots) = ([NONE; 16], [NONE; 32]);
         self.spilled = 0;
+        self.kind = Some(SETTLED);
     }
 
     /// The end of the block, where `ops` are all done: pins what is used there.
@@ -191,10 +215,8 @@ impl Lower {
             }
             Op::SetSlot(slot, v) => self.set_slot(ops, slot, v),
             Op::SetField(at, w, v) => self.store(ops, w, field(at), v),
-            Op::SetFlags(result, aux) => {
-                self.store(ops, W64, field(layout::FLAGS_RESULT as u32), result);
-                self.store(ops, W64, field(layout::FLAGS_AUX as u32), aux);
-            }
+            Op::SetFlags(result, aux) => self.set_flags(ops, SETTLED, result, aux),
+            Op::DeferFlags(kind, first, second) => self.set_flags(ops, kind, first, second),
             Op::Binary(op, w, a, b) => self.binary(ops, n, op, w, a, b),
             Op::Address(base, index, scale, disp) => {
                 let base = self.register(ops, base);

@@ -18,7 +18,6 @@ impl Lower {
             r
         });
         self.pinned |= 1 << r.0;
-        self.touched |= 1 << r.0;
         r
     }
 
@@ -145,7 +144,7 @@ impl Lower {
         if w == W64
             && let Some(value) = Self::small_constant(ops, v, W64)
         {
-            return self.asm.store_constant(to, value);
+            return self.asm.store_constant(W64, to, value);
         }
         let v = self.register(ops, v);
         self.asm.store(w, to, v);

@@ -57,6 +57,9 @@ impl Recorder {
         if let (Some(x), Some(y)) = (self.known_constant(a), self.known_constant(b)) {
             return Cond::Known(if cc == Cc::Equal { x == y } else { x < y });
         }
+        if cc == Cc::Below && self.known_constant(b) == Some(0) {
+            return Cond::Known(false);
+        }
         let w = if self.fits(a, 32) && self.fits(b, 32) { 2 } else { 3 };
         Cond::Test(Test::Compare(cc, w, a, b))
     }

@@ -15,7 +15,10 @@ use emu_core::{
     arch::Width,
     cpu::{Mode, slot},
     decode::Insn,
-    semantics::{Arithmetic, FlagSource, Types},
+    semantics::{
+        Arithmetic, FlagSource, Types,
+        integer::deferred::{Deferred, SETTLED},
+    },
 };
 
 /// A truth value.
@@ -47,9 +50,14 @@ struct Known {
     low: [V; 16],
     flags: Option<(V, V)>,
     source: Option<FlagSource<V>>,
+    /// What the flags in the CPU's memory are, if that is known: see [`layout::DEFERRED`](emu_core::region::layout).
+    kind: Option<u32>,
+    /// Both words of them, if they are deferred and have not been set here.
+    words: Option<(Deferred, V, V)>,
 }
 
-const NOTHING: Known = Known { slots: [NONE; 32], low: [NONE; 16], flags: None, source: None };
+const NOTHING: Known =
+    Known { slots: [NONE; 32], low: [NONE; 16], flags: None, source: None, kind: None, words: None };
 
 /// See the module.
 pub struct Recorder {
@@ -60,6 +68,10 @@ pub struct Recorder {
     /// What the instruction has decided about where to go.
     pub branch: Option<Branch>,
     known: Known,
+    /// The words of the flags as they are read from memory of which it is not known what they are.
+    pub unsettled: Option<(V, V)>,
+    /// Flags are only looked at, and stay as they are.
+    looking: bool,
     refused: bool,
     mode: Mode,
     narrow_stack: bool,
@@ -96,6 +108,8 @@ impl Recorder {
             bits: Vec::with_capacity(512),
             branch: None,
             known: NOTHING,
+            unsettled: None,
+            looking: false,
             refused: false,
             mode,
             narrow_stack: false,
@@ -103,17 +117,19 @@ impl Recorder {
         }
     }
 
-    /// Begins a block.
-    pub fn begin_block(&mut self) {
+    /// Begins a block. `kind`: what the flags in the CPU's memory are then, if that is known.
+    pub fn begin_block(&mut self, kind: Option<u32>) {
         self.ops.clear();
         self.bits.clear();
         self.branch = None;
         self.known = NOTHING;
+        self.unsettled = None;
+        self.begin_flags(kind);
     }
 
     /// Records what `run` does for `i`. False: it was refused, and nothing is recorded.
     pub fn record(&mut self, i: &Insn, run: fn(&mut Self, &Insn) -> Result<(), Faults>) -> bool {
-        let (at, known) = (self.ops.len(), self.known);
+        let (at, known, unsettled) = (self.ops.len(), self.known, self.unsettled);
         (self.branch, self.refused, self.lanes) = (None, false, 0);
         self.narrow_stack = i.stack_width() == Width::W16;
         if run(self, i).is_ok() && !self.refused {
@@ -121,14 +137,14 @@ impl Recorder {
         }
         self.ops.truncate(at);
         self.bits.truncate(at);
-        (self.known, self.branch) = (known, None);
+        (self.known, self.unsettled, self.branch) = (known, unsettled, None);
         false
     }
 
     /// The instruction is executed by the interpreter.
     pub fn exact(&mut self) {
         self.push(Op::Exact, 64);
-        self.known = NOTHING;
+        self.known = Known { kind: Some(SETTLED), ..NOTHING };
         self.branch = None;
     }
 

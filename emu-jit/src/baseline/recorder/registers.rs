@@ -9,7 +9,10 @@ use emu_core::{
     arch::{Flags, Width},
     cpu::slot,
     region::layout,
-    semantics::{Arithmetic, FlagSource, Registers},
+    semantics::{
+        Arithmetic, FlagSource, Registers,
+        integer::deferred::{Deferred, SETTLED},
+    },
 };
 
 impl Registers for Recorder {
@@ -63,13 +66,32 @@ impl Registers for Recorder {
     fn flags_aux(&mut self) -> V {
         self.flags().1
     }
+    fn carry_word(&mut self) -> V {
+        let carry = match self.known.source {
+            Some(FlagSource::Difference(_, a, b)) => self.below(a, b),
+            Some(FlagSource::Sum { a, r, .. }) => self.below(r, a),
+            Some(FlagSource::Step { carry, .. }) => return carry,
+            _ => return self.flags_aux(),
+        };
+        let (carry, top) = (self.value_of(carry), self.constant(63));
+        self.shl(Width::W64, carry, top)
+    }
     fn set_flags(&mut self, result: V, aux: V) {
-        self.push(Op::SetFlags(result, aux), 0);
-        self.known.flags = Some((result, aux));
-        self.known.source = None;
+        (self.known.flags, self.known.source) = (Some((result, aux)), None);
+        if !self.looking {
+            self.push(Op::SetFlags(result, aux), 0);
+            (self.known.kind, self.known.words) = (Some(SETTLED), None);
+        }
     }
     fn note_flags(&mut self, source: FlagSource<V>) {
         self.known.source = Some(source);
+        if let (Some(last @ Op::SetFlags(..)), Some((deferred, first, second))) =
+            (self.ops.last_mut(), Deferred::of(source))
+            && !self.looking
+        {
+            *last = Op::DeferFlags(deferred.pack(), first, second.unwrap_or(NONE));
+            self.known.kind = Some(deferred.pack());
+        }
     }
     fn flag_source(&self) -> Option<FlagSource<V>> {
         self.known.source
@@ -107,13 +129,39 @@ impl Registers for Recorder {
 }
 
 impl Recorder {
-    pub(super) fn flags(&mut self) -> (V, V) {
+    /// What the flags in the CPU's memory are now, if that is known.
+    pub fn flags_kind(&self) -> Option<u32> {
+        self.known.kind
+    }
+
+    pub(super) fn begin_flags(&mut self, kind: Option<u32>) {
+        self.known.kind = kind;
+        let Some(deferred) = kind.and_then(Deferred::unpack) else { return };
+        let [first, second] = deferred.bits();
+        let first = self.push(Op::Field(layout::FLAGS_RESULT as u32, 3), first as u8);
+        let second = self.push(Op::Field(layout::FLAGS_AUX as u32, 3), second as u8);
+        self.known.words = Some((deferred, first, second));
+        self.known.source = Some(deferred.source(self, first, second));
+    }
+
+    fn flags(&mut self) -> (V, V) {
         if let Some(known) = self.known.flags {
             return known;
+        }
+        if let Some((deferred, first, second)) = self.known.words {
+            let source = self.known.source;
+            self.looking = true;
+            deferred.settle(self, first, second);
+            self.looking = false;
+            self.known.source = source;
+            return self.known.flags.unwrap_or_else(|| unreachable!("they have just been settled"));
         }
         let result = self.push(Op::Field(layout::FLAGS_RESULT as u32, 3), 64);
         let aux = self.push(Op::Field(layout::FLAGS_AUX as u32, 3), 64);
         self.known.flags = Some((result, aux));
+        if self.known.kind.is_none() {
+            self.unsettled = Some((result, aux));
+        }
         (result, aux)
     }
 }
