@@ -114,7 +114,7 @@ impl FreeRunning {
     pub fn translated(interrupts: Option<u64>) -> Result<Self, JitError> {
         let mut free = Self::new(interrupts);
         let thresholds = Thresholds { warm: 1, hot: 1 };
-        let jit = Jit::new(Options { threads: 0, cache: 16 << 20, thresholds })?;
+        let jit = Jit::new(Options { threads: 0, cache: 16 << 20, thresholds, ..Options::default() })?;
         free.interpreter.cpu.set_translator(Arc::new(jit));
         free.passes = 5;
         Ok(free)

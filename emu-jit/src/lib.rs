@@ -10,14 +10,16 @@ mod baseline;
 mod code;
 pub mod emitter;
 mod host;
+mod perf;
 mod plan;
 mod region;
 mod stats;
+mod stress;
 #[cfg(test)]
 mod tests;
 
 use baseline::Baseline;
-use code::CodeMemory;
+use code::{Code, CodeMemory};
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
 use emu_core::{
@@ -25,12 +27,14 @@ use emu_core::{
     engine::{VcpuSignal, request},
     region::{BlockKey, Called, Entry, Point, Region, Source, Thresholds, Tier, Translator, digest},
 };
+use emitter::x87::Sequences;
 use host::{Host, HostError};
 use parking_lot::Mutex;
+pub use perf::Perf;
+use perf::PerfFile;
 use rustc_hash::FxHashMap;
 pub use stats::Stats;
 use std::{
-    any::Any,
     fmt, io,
     sync::{
         Arc,
@@ -39,6 +43,7 @@ use std::{
     },
     thread::{self, JoinHandle},
 };
+pub use stress::{Invalidating, Stress};
 use thiserror::Error;
 
 /// What can be chosen.
@@ -50,6 +55,10 @@ pub struct Options {
     pub cache: usize,
     /// When code is hot.
     pub thresholds: Thresholds,
+    /// What is told to `perf`.
+    pub perf: Option<Perf>,
+    /// What is done harder than is good, for tests.
+    pub stress: Option<Stress>,
 }
 
 /// What has been measured to be best for a boot of Linux.
@@ -57,7 +66,7 @@ const THRESHOLDS: Thresholds = Thresholds { warm: 400, hot: 3_000_000 };
 
 impl Default for Options {
     fn default() -> Self {
-        Options { threads: 1, cache: 256 << 20, thresholds: THRESHOLDS }
+        Options { threads: 1, cache: 256 << 20, thresholds: THRESHOLDS, perf: None, stress: None }
     }
 }
 
@@ -70,6 +79,9 @@ pub enum JitError {
     /// There is no memory for code.
     #[error("memory for translated code: {0}")]
     Memory(#[from] io::Error),
+    /// The file for `perf` cannot be written.
+    #[error("{0}: {1}")]
+    Perf(String, io::Error),
 }
 
 /// The translator of a machine.
@@ -91,6 +103,7 @@ struct Shared {
     /// There is a baseline compiler for this host.
     baseline: bool,
     memory: Arc<CodeMemory>,
+    perf: Option<PerfFile>,
     regions: Mutex<FxHashMap<BlockKey, Arc<Region>>>,
     ready: Mutex<FxHashMap<usize, Vec<Arc<Region>>>>,
     counters: Counters,
@@ -141,20 +154,26 @@ impl Shared {
         };
         // SAFETY: a handler has been made there.
         let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address()) };
-        Some(self.region(source, Entry::Handler(entry), Box::new(code), points, false))
+        Some(self.region(source, Entry::Handler(entry), (code, None), points, false))
     }
 
     fn region(
         &self,
         source: &Source,
         entry: Entry,
-        code: Box<dyn Any + Send + Sync>,
+        code: (Code, Option<Sequences>),
         points: Vec<Point>,
         default_mxcsr: bool,
     ) -> Region {
         let counters = &self.counters;
         let instructions: i64 = source.blocks.iter().map(emu_core::region::SourceBlock::count).sum();
-        counters.regions.fetch_add(1, Ordering::Relaxed);
+        let number = counters.regions.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.options.stress == Some(Stress::Evict) && number.is_multiple_of(stress::EVICTION) {
+            self.make_room();
+        }
+        if let Some(perf) = &self.perf {
+            perf.tell(source, &code.0);
+        }
         counters.instructions.fetch_add(instructions as u64, Ordering::Relaxed);
         Region {
             entry,
@@ -163,7 +182,7 @@ impl Shared {
             tier: source.tier,
             pages: source.other_pages(),
             default_mxcsr,
-            code,
+            code: Box::new(code),
         }
     }
 }
@@ -189,6 +208,7 @@ impl Jit {
             host: Host::new()?,
             baseline: baseline::is_available(),
             memory: CodeMemory::new(options.cache)?,
+            perf: options.perf.map(PerfFile::create).transpose()?,
             regions: Mutex::default(),
             ready: Mutex::default(),
             counters: Counters::default(),
@@ -266,7 +286,8 @@ impl Translator for Jit {
         self.shared.epoch.load(Ordering::SeqCst)
     }
     fn thresholds(&self) -> Thresholds {
-        self.shared.options.thresholds
+        let thresholds = self.shared.options.thresholds;
+        self.shared.options.stress.map_or(thresholds, |stress| stress.thresholds(thresholds))
     }
 }
 
@@ -315,7 +336,7 @@ impl<'a> Workshop<'a> {
         // SAFETY: a function of this signature has been made there.
         let entry = unsafe { std::mem::transmute::<*const u8, Called>(code.address()) };
         let entry = Entry::Called(entry);
-        let code = Box::new((code, facts.sequences));
+        let code = (code, facts.sequences);
         Ok(Some(self.shared.region(source, entry, code, facts.points, facts.floating_point)))
     }
 }

@@ -90,6 +90,10 @@ pub struct EngineSpec {
     pub jit_cache: u64,
     /// When code is translated.
     pub thresholds: Thresholds,
+    /// What is told to `perf`.
+    pub perf: Option<JitPerf>,
+    /// What the translator overdoes.
+    pub stress: Option<JitStress>,
 }
 
 impl Default for EngineSpec {
@@ -99,6 +103,8 @@ impl Default for EngineSpec {
             jit_threads: 1,
             jit_cache: 256 * MIB,
             thresholds: emu_jit::Options::default().thresholds,
+            perf: None,
+            stress: None,
         }
     }
 }
@@ -113,6 +119,48 @@ pub enum EngineKind {
     Interp,
     /// The interpreter, and translated code where code is hot
     Jit,
+}
+
+/// What `perf` is told of translated code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum JitPerf {
+    /// Addresses and names in /tmp/perf-PID.map, for perf report
+    Map,
+    /// The code too, in /tmp/jit-PID.dump, for perf inject --jit
+    Dump,
+}
+
+/// What the translator does more of than is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum JitStress {
+    /// Translate what is executed again at once, and never better
+    Warm,
+    /// Translate everything as the hottest code at once
+    Hot,
+    /// Let go of all translated code again and again
+    Evict,
+    /// Take code for written again and again
+    Invalidate,
+}
+
+impl From<JitPerf> for emu_jit::Perf {
+    fn from(perf: JitPerf) -> Self {
+        match perf {
+            JitPerf::Map => emu_jit::Perf::Map,
+            JitPerf::Dump => emu_jit::Perf::Dump,
+        }
+    }
+}
+
+impl From<JitStress> for emu_jit::Stress {
+    fn from(stress: JitStress) -> Self {
+        match stress {
+            JitStress::Warm => emu_jit::Stress::Warm,
+            JitStress::Hot => emu_jit::Stress::Hot,
+            JitStress::Evict => emu_jit::Stress::Evict,
+            JitStress::Invalidate => emu_jit::Stress::Invalidate,
+        }
+    }
 }
 
 /// An initial ramdisk or a multiboot module.

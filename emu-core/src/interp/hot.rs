@@ -345,7 +345,7 @@ impl Cpu {
             let way = if self.mode.bitness() == 16 { Next::Unknown } else { Next::Outside };
             let insns = insns_of(&block).to_vec();
             let block = SourceBlock { key, insns, page_distance: 0, next: [way; 2], targets: Vec::new() };
-            let source = Source { mode: self.mode, tier, apart: false, blocks: vec![block] };
+            let source = Source { mode: self.mode, rip: self.rip, tier, apart: false, blocks: vec![block] };
             translate(&source).map(Arc::new)
         });
         let Some(region) = region else { return self.execute_one() };
@@ -380,13 +380,14 @@ impl Cpu {
             0 => u64::from(translator.thresholds().warm),
             _ => PATIENCE,
         };
+        let first = if translator.thresholds().hot == 0 { Tier::Hot } else { Tier::Warm };
         // SAFETY: as above; nothing else refers to it now.
         unsafe {
             let entry = &mut *i.cast_mut();
             (entry.imm, entry.imm2) = (left.max(1), 1);
         }
         if looked != 0
-            && let Some(source) = self.source(key, self.regs[usize::from(slot::RIP_BASE)], Tier::Warm)
+            && let Some(source) = self.source(key, self.regs[usize::from(slot::RIP_BASE)], first)
         {
             translator.request(self.id, &self.signal.clone(), source);
             self.attach_ready();
@@ -508,7 +509,9 @@ impl Cpu {
             }
             entries.push(insns.as_ptr());
         }
-        let hot = self.hot.thresholds.map_or(i64::MAX, |thresholds| thresholds.hot.into());
+        let hot =
+            self.hot.thresholds.map(|thresholds| thresholds.hot).filter(|hot| *hot != Thresholds::NEVER);
+        let hot = hot.map_or(i64::MAX, i64::from);
         let left = match region.entry {
             Entry::Called(_) => hot,
             Entry::Handler(_) => hot / PASSAGE,

@@ -52,7 +52,8 @@ impl Cpu {
                 block.targets = block.targets.iter().chain(expected).copied().take(MAX_TARGETS).collect();
             }
         }
-        Some(Source { mode: self.mode, tier, apart: false, blocks })
+        let rip = base.wrapping_add(key.0 & 0xFFF);
+        Some(Source { mode: self.mode, rip, tier, apart: false, blocks })
     }
 }
 

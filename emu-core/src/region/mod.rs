@@ -30,6 +30,8 @@ pub type BlockKey = (u64, u32);
 pub struct Source {
     /// Mode of all blocks.
     pub mode: Mode,
+    /// RIP at which it was entered when it was found. Only for people: it may be entered at others.
+    pub rip: u64,
     /// How much it is worth.
     pub tier: Tier,
     /// Accesses are to be checked one by one, as ranges of them have been in two pages too often.
@@ -150,8 +152,14 @@ pub trait Translator: Send + Sync + fmt::Debug {
 pub struct Thresholds {
     /// Times that a block is entered before a region that begins with it is translated; at least 1.
     pub warm: u32,
-    /// Instructions executed within a region before it is translated again, for [`Tier::Hot`].
+    /// Instructions executed within a region before it is translated again, for [`Tier::Hot`]. 0: it is translated
+    /// for that at first; [`Self::NEVER`]: it is not.
     pub hot: u32,
+}
+
+impl Thresholds {
+    /// No region gets as hot as that.
+    pub const NEVER: u32 = u32::MAX;
 }
 
 /// What host code returns: a kind, and the number of a point.

@@ -111,6 +111,12 @@ impl Code {
         // SAFETY: within the mapping.
         unsafe { self.memory.executable.add(self.offset) }
     }
+
+    /// The code.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: within the mapping; nobody writes what is allocated and placed.
+        unsafe { std::slice::from_raw_parts(self.address(), self.len) }
+    }
 }
 
 impl Drop for Code {

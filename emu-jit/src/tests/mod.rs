@@ -5,4 +5,4 @@ mod compiled;
 #[cfg(target_arch = "x86_64")]
 mod golden;
 mod lanes;
-mod machine;
+pub mod machine;

@@ -3,8 +3,8 @@
 use super::{check, cpu::WithModelNames};
 use crate::{
     config::{
-        CpuSpec, DEFAULT_CPU_MODEL, EngineKind, EngineSpec, MachineConfig, Module, RtcSpec, SerialSpec,
-        TraceSpec, parse_code_size, parse_cpus, parse_memory,
+        CpuSpec, DEFAULT_CPU_MODEL, EngineKind, EngineSpec, JitPerf, JitStress, MachineConfig, Module,
+        RtcSpec, SerialSpec, TraceSpec, parse_code_size, parse_cpus, parse_memory,
     },
     console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
@@ -85,6 +85,14 @@ pub struct RunOptions {
         value_parser = parse_thresholds
     )]
     jit_thresholds: Thresholds,
+
+    /// Tell Linux's perf of translated code: RIP, mode and tier of each region
+    #[arg(long, value_name = "KIND", help_heading = "Engine")]
+    jit_perf: Option<JitPerf>,
+
+    /// Overdo something, to test the translator
+    #[arg(long, value_name = "KIND", help_heading = "Engine")]
+    jit_stress: Option<JitStress>,
 
     /// The real-time clock at power-on: utc, local, seconds since 1970, or a date such as 2026-01-31T23:59:59
     #[arg(long, value_name = "TIME", help_heading = "Machine", default_value = "utc")]
@@ -168,6 +176,8 @@ impl RunOptions {
                 jit_threads: self.jit_threads,
                 jit_cache: self.jit_cache,
                 thresholds: self.jit_thresholds,
+                perf: self.jit_perf,
+                stress: self.jit_stress,
             },
             cpu: self.cpu,
             serial: if self.serial.is_empty() { vec![SerialSpec::Stdio] } else { self.serial },

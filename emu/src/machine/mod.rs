@@ -38,7 +38,7 @@ use emu_core::{
     region::Translator,
     state::CpuState,
 };
-use emu_jit::Jit;
+use emu_jit::{Invalidating, Jit, JitError, Stress};
 use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle};
 use serial::Console;
@@ -51,15 +51,25 @@ pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunErr
     Machine::build(config, ports)?.run()
 }
 
-/// The translator for `config`'s engine; none for the interpreter.
-fn translator(config: &MachineConfig) -> Result<Option<Arc<dyn Translator>>, RunError> {
-    let EngineSpec { kind, jit_threads, jit_cache, thresholds } = config.engine;
+/// The translator for `config`'s engine, for vCPUs with `memory`; none for the interpreter.
+fn translator(
+    config: &MachineConfig,
+    memory: &Arc<PhysicalMemory>,
+) -> Result<Option<Arc<dyn Translator>>, RunError> {
+    let EngineSpec { kind, jit_threads, jit_cache, thresholds, perf, stress } = config.engine;
     if kind == EngineKind::Interp {
         return Ok(None);
     }
-    let options = emu_jit::Options { threads: jit_threads as usize, cache: jit_cache as usize, thresholds };
+    let (threads, cache) = (jit_threads as usize, jit_cache as usize);
+    let (perf, stress) = (perf.map(Into::into), stress.map(Into::into));
+    let options = emu_jit::Options { threads, cache, thresholds, perf, stress };
     match Jit::new(options) {
+        Ok(jit) if stress == Some(Stress::Invalidate) => {
+            Ok(Some(Arc::new(Invalidating::new(jit, memory.clone()))))
+        }
         Ok(jit) => Ok(Some(Arc::new(jit))),
+        // Whoever asked for a file for perf by name wants to know that there is none.
+        Err(error @ JitError::Perf(..)) => Err(anyhow::Error::new(error).context("--jit-perf").into()),
         Err(error) if kind == EngineKind::Auto => {
             log::warn!("--engine auto: the interpreter alone ({error})");
             Ok(None)
@@ -106,7 +116,7 @@ impl Machine {
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
             Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
-        let translator = translator(&config)?;
+        let translator = translator(&config, &memory)?;
         let parts = signals.into_iter().map(|signal| VcpuParts {
             model: model.clone(),
             memory: memory.clone(),

@@ -33,6 +33,8 @@ fn is_refused_in_one_sentence(arguments: &[&str], parts: &[&str]) {
 #[case::unknown_feature(&["--cpu", "max,+flux"], &["--cpu", "flux"])]
 #[case::unknown_engine(&["--engine", "qemu"], &["--engine", "qemu", "jit"])]
 #[case::thresholds_of_one_number(&["--jit-thresholds", "5"], &["--jit-thresholds", "5"])]
+#[case::unknown_to_perf(&["--jit-perf", "graph"], &["--jit-perf", "graph", "dump"])]
+#[case::unknown_stress(&["--jit-stress", "cold"], &["--jit-stress", "cold", "evict"])]
 #[case::no_room_for_code(&["--jit-cache", "4K"], &["--jit-cache", "4K", "1M"])]
 #[case::too_many_translators(&["--jit-threads", "1000"], &["--jit-threads", "1000"])]
 #[case::unknown_destination(&["--serial", "modem"], &["--serial", "modem"])]
