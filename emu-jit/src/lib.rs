@@ -22,12 +22,12 @@ use baseline::Baseline;
 use code::{Code, CodeMemory};
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
+use emitter::x87::Sequences;
 use emu_core::{
     decode::Handler,
     engine::{VcpuSignal, request},
     region::{BlockKey, Called, Entry, Point, Region, Source, Thresholds, Tier, Translator, digest},
 };
-use emitter::x87::Sequences;
 use host::{Host, HostError};
 use parking_lot::Mutex;
 pub use perf::Perf;

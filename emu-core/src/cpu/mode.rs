@@ -156,7 +156,9 @@ impl Cpu {
         set(code64, Mode::CODE64);
         let reach = if cs.attr & attr::D != 0 { u32::MAX } else { 0xFFFF };
         set(!code64 && cs.limit < reach, Mode::LIMITED);
-        set(self.seg(Seg::Ss).attr & attr::D != 0, Mode::STACK32);
+        // SS means nothing in 64-bit mode, where it has D after SYSCALL but not after an interrupt: without this there
+        // would be two translations of all of a kernel.
+        set(!code64 && self.seg(Seg::Ss).attr & attr::D != 0, Mode::STACK32);
         set(cr0.intersects(Cr0::EM | Cr0::TS), Mode::NO_X87);
         set(cr0.contains(Cr0::MP | Cr0::TS), Mode::WAIT_NM);
         set(cr0.contains(Cr0::EM) || !cr4.contains(Cr4::OSFXSR), Mode::SSE_OFF);
@@ -203,5 +205,23 @@ impl Cpu {
             // In 16-bit code EIP can be beyond 64 KiB with a large limit: only branches truncate to 16 bits.
             _ => rip & 0xFFFF_FFFF,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::microcode::test_cpu::long_cpu;
+
+    #[test]
+    fn the_size_of_the_stack_segment_makes_no_other_mode_of_64_bit_code() {
+        let mut cpu = long_cpu("x86-64-v2");
+        let [with, without] = [attr::D, 0].map(|size| {
+            let ss = &mut cpu.segments.data[Seg::Ss as usize];
+            ss.attr = ss.attr & !attr::D | size;
+            cpu.mode_changed();
+            cpu.mode
+        });
+        assert_eq!(with, without);
     }
 }

@@ -29,7 +29,7 @@ const CHUNK: usize = 4096;
 const TOTAL_BYTES: usize = 14 << 20;
 const LEAST_BYTES: usize = 3 << 20;
 /// Entries of the cache for indirect jumps.
-const JUMP_ENTRIES: usize = 4096;
+const JUMP_ENTRIES: usize = 16384;
 /// How their number is made of RIP.
 const JUMP_FOLD: u32 = 12;
 

@@ -36,8 +36,6 @@ use std::sync::Arc;
 const FIRST_LOOK: u64 = 16;
 /// Entries after asking before it is asked again.
 const PATIENCE: u64 = 1 << 20;
-/// Instructions in one passage through a region, about.
-const PASSAGE: i64 = 16;
 /// Times that a region may leave for a range in two pages before it is looked at how often that is.
 const SPLITS: u32 = 1000;
 /// Instructions in a region that pay for leaving it once.
@@ -50,8 +48,8 @@ const REWRITES: u8 = 16;
 pub struct Instance {
     /// This CPU's instruction for every point: those of `all_points`. Translated code reads it.
     pub points: *const *const Insn,
-    /// What is left until it is worth a better one: instructions, or passages if the region is a handler, which then
-    /// counts them itself.
+    /// What is left until it is worth a better one: instructions, or as [`layout`](crate::region::layout) says if the region
+    /// is a handler, which then counts them itself.
     pub left: i64,
     region: Arc<Region>,
     all_points: Vec<*const Insn>,
@@ -512,14 +510,10 @@ impl Cpu {
         let hot =
             self.hot.thresholds.map(|thresholds| thresholds.hot).filter(|hot| *hot != Thresholds::NEVER);
         let hot = hot.map_or(i64::MAX, i64::from);
-        let left = match region.entry {
-            Entry::Called(_) => hot,
-            Entry::Handler(_) => hot / PASSAGE,
-        };
         // SAFETY: points are within the blocks they name: the digests agree.
         let point = |p: &Point| unsafe { entries[usize::from(p.block)].add(p.insn.into()) };
         let points = region.points.iter().map(point).collect();
-        let instance = Box::new(Instance::new(region.clone(), points, left));
+        let instance = Box::new(Instance::new(region.clone(), points, hot));
         let Some(block) = self.blocks.find(first) else { return false };
         // SAFETY: the first entry of a block in the arena. If it is executed now, that is done with it.
         unsafe {

@@ -105,8 +105,13 @@ pub const HANDLER: usize = offset_of!(Insn, handler);
 pub const INSTANCE: usize = offset_of!(Insn, imm);
 /// Instance: pointer to this CPU's instruction for every point.
 pub const INSTANCE_POINTS: usize = offset_of!(Instance, points);
-/// Instance: passages until a better translation is asked for, by [`handlers::HEAT`] (64 bits, signed).
+/// Instance: what is left until a better translation is asked for, by [`handlers::HEAT`] (64 bits, signed). It goes down
+/// by [`ENTRY`] when the region is entered, and by [`PASSAGE`] at every passage of a loop within it.
 pub const INSTANCE_LEFT: usize = offset_of!(Instance, left);
+/// See [`INSTANCE_LEFT`]. Entering and leaving better translations costs more, and so they are worth it for loops.
+pub const ENTRY: i64 = 2;
+/// See [`INSTANCE_LEFT`]: instructions, about.
+pub const PASSAGE: i64 = 16;
 /// Last instruction of a block: first instruction of the block after it, untaken and taken; null if it is not known.
 pub const LINK: usize = size_of::<Insn>() + offset_of!(Tail, link);
 /// Last instruction of a block: instructions in the block (64 bits).
@@ -128,10 +133,8 @@ pub mod crossing {
 }
 
 /// The stamps that are current: of pages that are not global, and of global ones (32 bits each).
-pub const STAMPS: [usize; 2] = [
-    offset_of!(Cpu, mmu) + Mmu::LINKS + Links::LOCAL,
-    offset_of!(Cpu, mmu) + Mmu::LINKS + Links::GLOBAL,
-];
+pub const STAMPS: [usize; 2] =
+    [offset_of!(Cpu, mmu) + Mmu::LINKS + Links::LOCAL, offset_of!(Cpu, mmu) + Mmu::LINKS + Links::GLOBAL];
 
 /// What the mode is (32 bits).
 pub const MODE: usize = offset_of!(Cpu, mode);

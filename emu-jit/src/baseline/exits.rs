@@ -61,10 +61,14 @@ impl Compiler<'_> {
         asm.address(STACK, Rm::Mem(STACK, -frame::SIZE));
         asm.store(W64, Rm::Mem(STACK, frame::CPU), CPU);
         asm.extend(W64, BUDGET, field(layout::BUDGET));
-        assert_eq!(asm.bytes.len(), FRAME_CODE, "regions enter each other behind the code that makes the frame");
+        assert_eq!(
+            asm.bytes.len(),
+            FRAME_CODE,
+            "regions enter each other behind the code that makes the frame"
+        );
         let hot = asm.label();
         asm.extend(W64, A, insn(layout::INSTANCE));
-        asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), 1);
+        asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), layout::ENTRY as i32);
         asm.jump_if(Cc::Negative, hot);
         asm.store(W64, Rm::Mem(STACK, frame::INSTANCE), A);
         self.hot = Some(hot);

@@ -385,7 +385,7 @@ impl<'a> Compiler<'a> {
             asm.alu_constant(Alu::Compare, W32, Rm::Mem(A, 0), 0);
             asm.jump_if(Cc::NotEqual, label);
             asm.extend(W64, A, Rm::Mem(STACK, frame::INSTANCE));
-            asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), 1);
+            asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), layout::PASSAGE as i32);
             asm.jump_if(Cc::Negative, label);
         }
         self.reached[to] = true;
