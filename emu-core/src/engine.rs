@@ -5,7 +5,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicI64, AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -64,9 +64,10 @@ pub mod request {
 /// that polls ([`attention`](Self::attention)), or wakes from HLT.
 #[derive(Debug, Default)]
 pub struct VcpuSignal {
-    /// Non-zero: look at `requests`. Apart from `requests` so that a request that cannot be served yet (an
+    /// Not zero, but `i64::MAX`: look at `requests`. So it is one comparison whether a budget that is not negative is
+    /// less than that. Apart from `requests` so that a request that cannot be served yet (an
     /// interrupt with IF clear) costs nothing until it can.
-    attention: AtomicU32,
+    attention: AtomicI64,
     requests: AtomicU32,
     startup_vector: AtomicU32,
     lock: Mutex<()>,
@@ -77,7 +78,7 @@ impl VcpuSignal {
     /// Raises `bits` of [`request`] and wakes the vCPU.
     pub fn raise(&self, bits: u32) {
         self.requests.fetch_or(bits, Ordering::SeqCst);
-        self.attention.store(1, Ordering::SeqCst);
+        self.attention.store(i64::MAX, Ordering::SeqCst);
         // Taking the lock orders this against a vCPU between its check and its sleep.
         drop(self.lock.lock());
         self.wake.notify_one();
@@ -111,7 +112,7 @@ impl VcpuSignal {
 
     /// The word that the run loop polls: one plain load.
     #[inline(always)]
-    pub fn attention(&self) -> &AtomicU32 {
+    pub fn attention(&self) -> &AtomicI64 {
         &self.attention
     }
 
@@ -122,7 +123,7 @@ impl VcpuSignal {
 
     /// Something that a standing request waited for has changed (IF was set, NMIs were unblocked): poll again.
     pub fn poll_again(&self) {
-        self.attention.store(1, Ordering::SeqCst);
+        self.attention.store(i64::MAX, Ordering::SeqCst);
     }
 
     /// As [`poll_again`](Self::poll_again), if anything is requested at all.

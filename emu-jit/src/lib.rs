@@ -26,7 +26,7 @@ use emitter::x87::Sequences;
 use emu_core::{
     decode::Handler,
     engine::{VcpuSignal, request},
-    region::{BlockKey, Called, Entry, Point, Region, Source, Thresholds, Tier, Translator, digest},
+    region::{BlockKey, Called, Entry, Point, Region, Source, Thresholds, Tier, Translator},
 };
 use host::{Host, HostError};
 use parking_lot::Mutex;
@@ -177,7 +177,7 @@ impl Shared {
         counters.instructions.fetch_add(instructions as u64, Ordering::Relaxed);
         Region {
             entry,
-            blocks: source.blocks.iter().map(|block| (block.key, digest(&block.insns))).collect(),
+            blocks: source.blocks.iter().map(|block| (block.key, block.digest())).collect(),
             points,
             tier: source.tier,
             pages: source.other_pages(),

@@ -14,6 +14,7 @@ use emu_core::{
     semantics::{
         Attr, NO_ROW, Run, Table,
         effects::{Effect, Effects},
+        integer::deferred::Deferred,
     },
 };
 use std::sync::LazyLock;
@@ -42,7 +43,12 @@ pub struct BlockPlan {
     pub dirty: u64,
     /// It can be reached.
     pub reached: bool,
+    /// What the flags are those of when it begins, if it is the same on all ways from other blocks.
+    pub flags: FlagsFrom,
 }
+
+/// What all flags are those of, if they follow from two words.
+pub type FlagsFrom = Option<Deferred>;
 
 /// See the module.
 #[derive(Debug)]
@@ -60,6 +66,8 @@ pub struct Plan {
 struct Touches {
     read: u64,
     written: u64,
+    /// If flags are written: what they are then those of.
+    flags: FlagsFrom,
 }
 
 impl Plan {
@@ -80,12 +88,13 @@ impl Plan {
                 used |= touch.read | touch.written;
                 of_block.push(touch);
             }
-            blocks.push(BlockPlan { how: hows, dirty: 0, reached: false });
+            blocks.push(BlockPlan { how: hows, dirty: 0, reached: false, flags: None });
             touches.push(of_block);
         }
         let mut plan = Plan { blocks, used, x87: false };
         plan.choose_x87(source);
         plan.spread(source, &touches);
+        plan.trace_flags(source, &touches);
         plan
     }
 
@@ -125,12 +134,7 @@ impl Plan {
             }
             // The budget is accounted for on every way.
             dirty |= crate::emitter::BUDGET;
-            let direct = source.blocks[number].next.into_iter().filter_map(|next| match next {
-                Next::Block(to) => Some(to),
-                _ => None,
-            });
-            let targets = source.blocks[number].targets.iter().copied();
-            for to in direct.chain(targets) {
+            for to in successors(source, number) {
                 let to_block = &mut self.blocks[to];
                 if !to_block.reached || dirty & !to_block.dirty != 0 {
                     to_block.reached = true;
@@ -140,6 +144,65 @@ impl Plan {
             }
         }
     }
+}
+
+/// What is known of the flags at the beginning of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Incoming {
+    /// No way to it has been seen.
+    Nothing,
+    /// They come from this on all ways seen.
+    From(Deferred),
+    /// Not the same on all ways, or nothing known.
+    Various,
+}
+
+impl Plan {
+    /// Finds out where the flags come from that blocks begin with.
+    fn trace_flags(&mut self, source: &Source, touches: &[Vec<Touches>]) {
+        let mut incoming = vec![Incoming::Nothing; self.blocks.len()];
+        let mut work: Vec<usize> = (0..self.blocks.len()).filter(|n| self.blocks[*n].reached).collect();
+        while let Some(number) = work.pop() {
+            let block = &self.blocks[number];
+            if block.how.last() == Some(&How::Leave) {
+                continue;
+            }
+            // The first block is also entered with what is in memory.
+            let mut flags = if number == 0 { Incoming::Various } else { incoming[number] };
+            for (how, touch) in block.how.iter().zip(&touches[number]) {
+                if *how == How::Exact || touch.written & FLAGS != 0 {
+                    let known = touch.flags.filter(|_| *how == How::Emit);
+                    flags = known.map_or(Incoming::Various, Incoming::From);
+                }
+            }
+            for to in successors(source, number) {
+                let known = incoming[to];
+                let both = match known {
+                    _ if known == flags => known,
+                    Incoming::Nothing => flags,
+                    _ if flags == Incoming::Nothing => known,
+                    _ => Incoming::Various,
+                };
+                if both != known {
+                    incoming[to] = both;
+                    work.push(to);
+                }
+            }
+        }
+        for (block, incoming) in self.blocks.iter_mut().zip(incoming) {
+            block.flags = if let Incoming::From(flags) = incoming { Some(flags) } else { None };
+        }
+    }
+}
+
+/// Blocks to which block `number` leads.
+pub fn successors(source: &Source, number: usize) -> impl Iterator<Item = usize> + use<'_> {
+    let block = &source.blocks[number];
+    let direct = block.next.iter().filter_map(|next| match next {
+        Next::Block(to) => Some(*to),
+        _ => None,
+    });
+    direct.chain(block.targets.iter().copied())
 }
 
 /// An unconditional branch that has not been executed: its target may be no address of code, which must be found
@@ -180,7 +243,13 @@ fn decide(mode: Mode, i: &Insn) -> (How, Touches) {
             Effect::ReadGpr(_, at) => touches.read |= 1 << (at / 8),
             Effect::WriteGpr(_, at) => touches.written |= 1 << (at / 8),
             Effect::ReadFlags => touches.read |= FLAGS,
-            Effect::WriteFlags => touches.written |= FLAGS,
+            Effect::WriteFlags => {
+                touches.written |= FLAGS;
+                touches.flags = None;
+            }
+            Effect::FlagsOf(source) => {
+                touches.flags = Deferred::of(*source).map(|(operation, ..)| operation);
+            }
             Effect::ReadVector(register, lane) => touches.read |= lane_bit(*register, *lane),
             Effect::WriteVector(register, lane) => touches.written |= lane_bit(*register, *lane),
             _ => {}

@@ -4,7 +4,7 @@ use crate::{
     code::CodeMemory,
     emitter::{Branch, Translator, opaque::Opaque, x87::Sequences},
     host::Host,
-    plan::{How, Plan},
+    plan::{How, Plan, successors},
 };
 use cranelift_codegen::ir::{Block, Function, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -79,6 +79,9 @@ impl Regional<'_> {
                 let source = &self.source.blocks[number];
                 let known = matches!(source.next[1], Next::Block(_));
                 self.translator.begin_block(self.plan.blocks[number].dirty, source.page_distance, known);
+                if let Some(flags) = self.plan.blocks[number].flags {
+                    self.translator.expect_flags(flags, number == 0);
+                }
                 self.block(number);
             }
         }
@@ -127,6 +130,9 @@ impl Regional<'_> {
     /// After the last instruction of a block.
     fn end(&mut self, number: usize) {
         self.translator.end_block();
+        if successors(self.source, number).any(|to| self.plan.blocks[to].flags.is_none()) {
+            self.translator.settle_flags();
+        }
         self.translator.define_variables();
         match self.translator.branch {
             Some(Branch::To(target)) => {

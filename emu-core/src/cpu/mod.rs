@@ -24,7 +24,7 @@ use crate::{
     semantics::integer::deferred::SETTLED,
     state::{Control, CpuState, Events, Msrs, Segments, Simd, X87},
 };
-use std::sync::{Arc, atomic::AtomicU32};
+use std::sync::{Arc, atomic::AtomicI64};
 
 /// One software CPU.
 #[repr(C)]
@@ -42,7 +42,7 @@ pub struct Cpu {
     /// Instructions left until the run loop looks around; counts down at the end of every block.
     pub budget: i64,
     /// The word of `signal` that the run loop polls. Here for translated code.
-    pub attention: *const AtomicU32,
+    pub attention: *const AtomicI64,
     /// What translated code asks [`fill_requested`](crate::region::fill) for.
     pub fill: Request,
     /// What the last call of [`fill`](crate::region::fill::fill) has come to.

@@ -295,7 +295,19 @@ impl BlockCache {
             false
         });
         let changed = before != entries.len();
-        for first in regions {
+        self.count_again(&regions, hot);
+        changed
+    }
+
+    /// Forgets the regions that block `key` is in, as it is decoded anew without having become stale.
+    pub fn forget_regions(&mut self, key: BlockKey, hot: &mut Hot) {
+        let regions = hot.forget(key);
+        self.count_again(&regions, hot);
+    }
+
+    /// Lets blocks count again with which regions began that are forgotten.
+    fn count_again(&mut self, firsts: &[BlockKey], hot: &Hot) {
+        for &first in firsts {
             let Some(block) = self.map.get(&first).filter(|block| !block.stale) else { continue };
             // SAFETY: the block is in the arena. A region that runs has read its entry already.
             unsafe {
@@ -304,7 +316,6 @@ impl BlockCache {
                 }
             }
         }
-        changed
     }
 
     /// Throws everything away. Not while a block is running.

@@ -293,6 +293,8 @@ impl Cpu {
             (physical & !0xFFF, CodeMap::granules(physical, here as u64)),
             (second & !0xFFF, CodeMap::granules(second, MAX_BYTES as u64)),
         ];
+        // Another process may go on elsewhere from the same page.
+        self.blocks.forget_regions(key(physical, mode), &mut self.hot);
         let block = self.blocks.insert(key(physical, mode), &insns, &pages, Some(second));
         self.blocks.scratch = insns;
         Ok(block)

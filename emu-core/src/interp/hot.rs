@@ -17,6 +17,7 @@ use super::{
     blocks::BlockRef,
     emit::Fast,
     handlers::{self, LOOK_UP, follow, go, jump_to},
+    source,
 };
 use crate::{
     arch::{Exception, Seg},
@@ -337,12 +338,14 @@ impl Cpu {
         let found = self.look_up_in(self.mode.stepping())?;
         let physical = self.mmu.translate_fetch(self.code_address())?;
         let key = super::blocks::key(physical, self.mode.stepping());
-        let alone = found.second_page.is_none().then(|| self.blocks.find(key)).flatten();
-        let region = alone.filter(|_| counts(self.mode)).and_then(|block| {
+        let across = found.second_page.is_some() && !source::can_be_across(self.mode);
+        let alone = self.blocks.find(key).filter(|_| counts(self.mode) && !across);
+        let region = alone.and_then(|block| {
             // Beyond the limit of CS a branch of a wider operand size may lead.
             let way = if self.mode.bitness() == 16 { Next::Unknown } else { Next::Outside };
             let insns = insns_of(&block).to_vec();
-            let block = SourceBlock { key, insns, page_distance: 0, next: [way; 2], targets: Vec::new() };
+            let (second_page, next) = (block.second_page, [way; 2]);
+            let block = SourceBlock { key, insns, page_distance: 0, second_page, next, targets: Vec::new() };
             let source = Source { mode: self.mode, rip: self.rip, tier, apart: false, blocks: vec![block] };
             translate(&source).map(Arc::new)
         });
@@ -410,9 +413,11 @@ impl Cpu {
         let code = self.regs[usize::from(slot::SEGMENT_BASE) + Seg::Cs as usize];
         let mut lasting = true;
         let placed = instance.region.pages.iter().all(|&(distance, page)| {
-            let linear = code.wrapping_add(base).wrapping_add(distance) & self.linear_mask;
-            let there = (!self.mode.is_64bit() || self.is_canonical(linear))
-                && self.mmu.translate_fetch(linear).is_ok_and(|physical| physical == page);
+            let rip = base.wrapping_add(distance);
+            let linear = code.wrapping_add(rip) & self.linear_mask;
+            // Outside 64-bit mode no instruction goes on behind the last offset.
+            let is_code = if self.mode.is_64bit() { self.is_canonical(linear) } else { rip >> 32 == 0 };
+            let there = is_code && self.mmu.translate_fetch(linear).is_ok_and(|physical| physical == page);
             lasting &= there && self.mmu.is_global_code(linear);
             there
         });
@@ -502,7 +507,7 @@ impl Cpu {
         for &(key, digest_then) in &region.blocks {
             let Some(block) = self.blocks.find(key) else { return false };
             let insns = insns_of(&block);
-            if digest(insns) != digest_then {
+            if digest(insns, block.second_page) != digest_then {
                 return false;
             }
             entries.push(insns.as_ptr());

@@ -3,6 +3,9 @@
 //! From the block that is hot, over branches that have been executed, as far as blocks have been decoded: a loop, the
 //! loops in it, the functions that it calls. A block that a region begins with already is left out, unless the new
 //! region is worth more than that: what is translated twice costs twice.
+//!
+//! An instruction across two pages is a block of its own. No link leads to it, as what it goes on in may change; hot
+//! regions find it by its place in the page, and look up where both its pages are like all their pages.
 
 use super::{
     blocks::{BlockRef, Crossing, Tail},
@@ -10,7 +13,7 @@ use super::{
     hot::{insns_of, is_entry},
 };
 use crate::{
-    cpu::Cpu,
+    cpu::{Cpu, Mode},
     decode::Insn,
     region::{BlockKey, Next, Source, SourceBlock, Tier},
     semantics::{Attr, NO_ROW},
@@ -60,7 +63,8 @@ impl Cpu {
 impl Growing<'_> {
     /// The block `key`, if it can be in a region.
     fn usable(&self, key: BlockKey) -> Option<BlockRef> {
-        self.cpu.blocks.find(key).filter(|block| block.second_page.is_none())
+        let across = self.tier == Tier::Hot && can_be_across(self.cpu.mode);
+        self.cpu.blocks.find(key).filter(|block| across || block.second_page.is_none())
     }
 
     fn take(&mut self, key: BlockKey, page_distance: u64, block: &BlockRef) -> SourceBlock {
@@ -73,17 +77,33 @@ impl Growing<'_> {
             targets = self.seen(key, &tail_of(block).link);
         }
         for (way, link) in tail_of(block).link.into_iter().enumerate() {
+            if !branches {
+                continue;
+            }
             // SAFETY: a link leads to an entry in the arena, or to a crossing.
-            let Some(to) = (unsafe { link.as_ref() }).filter(|_| branches) else { continue };
-            next[way] = match self.target(key, page_distance, to) {
-                Some((to, distance)) => self.reach(to, distance).map_or(Next::Outside, Next::Block),
-                None => Next::Outside,
+            let to = match unsafe { link.as_ref() } {
+                Some(to) => self.target(key, page_distance, to),
+                None => match insns.last().and_then(|last| self.across(key, last, way)) {
+                    Some(to) => Some((to, page_distance)),
+                    None => continue,
+                },
             };
+            let reached = to.and_then(|(to, distance)| self.reach(to, distance));
+            next[way] = reached.map_or(Next::Outside, Next::Block);
         }
         if matches!(next[1], Next::Block(_)) || !targets.is_empty() {
             self.expect_return(key, page_distance, insns);
         }
-        SourceBlock { key, insns: insns.to_vec(), page_distance, next, targets }
+        let second_page = block.second_page;
+        SourceBlock { key, insns: insns.to_vec(), page_distance, second_page, next, targets }
+    }
+
+    /// The instruction across two pages to which the branch `last` of block `from` leads by `way`, if there is one.
+    fn across(&self, from: BlockKey, last: &Insn, way: usize) -> Option<BlockKey> {
+        let offset = if way == 1 { last.imm } else { u64::from(last.off) + u64::from(last.len) };
+        let key = ((from.0 & !0xFFF) | offset, from.1);
+        let block = self.usable(key).filter(|_| offset < 0x1000)?;
+        block.second_page.map(|_| key)
     }
 
     /// The blocks of the region to which an indirect branch has led, the last one first.
@@ -147,6 +167,11 @@ impl Growing<'_> {
             self.returns.push(number);
         }
     }
+}
+
+/// Whether regions of `mode` can have instructions across two pages. With 16-bit offsets they may be beyond the limit.
+pub(super) fn can_be_across(mode: Mode) -> bool {
+    mode.bitness() != 16
 }
 
 fn has(i: &Insn, attr: Attr) -> bool {

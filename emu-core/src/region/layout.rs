@@ -31,7 +31,8 @@ pub const BUDGET: usize = offset_of!(Cpu, budget);
 pub const RIP: usize = offset_of!(Cpu, rip);
 /// RFLAGS without the arithmetic flags (32 bits).
 pub const EFLAGS: usize = offset_of!(Cpu, eflags);
-/// Pointer to the word that is not zero when the run loop has something to do (32 bits).
+/// Pointer to the word that the budget must not be less than (64 bits, signed): zero, or, when the run loop has something
+/// to do, more than any budget (then its lower half is not zero either).
 pub const ATTENTION: usize = offset_of!(Cpu, attention);
 /// Linear address that [`fill_requested`](super::fill) is asked for.
 pub const FILL_LINEAR: usize = offset_of!(Cpu, fill) + offset_of!(Request, linear);

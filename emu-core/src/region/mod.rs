@@ -59,6 +59,8 @@ pub struct SourceBlock {
     pub insns: Vec<Insn>,
     /// Distance of its page from the first block's, in linear addresses.
     pub page_distance: u64,
+    /// It is one instruction that goes on in the next page: that one's guest-physical address.
+    pub second_page: Option<u64>,
     /// Where it leads if its branch is (0) not taken, (1) taken.
     pub next: [Next; 2],
     /// Blocks to which its indirect branch has led, or is expected to.
@@ -69,6 +71,11 @@ impl SourceBlock {
     /// Instructions of the guest in it.
     pub fn count(&self) -> i64 {
         self.insns.iter().filter(|i| i.len != 0).count() as i64
+    }
+
+    /// A digest of what it means and where it lies, by which two CPUs know that they decoded the same.
+    pub fn digest(&self) -> u64 {
+        digest(&self.insns, self.second_page)
     }
 }
 
@@ -190,22 +197,23 @@ pub mod exit {
 impl Source {
     /// The pages that it lies in, beside the first block's: distance, guest-physical address.
     pub fn other_pages(&self) -> Vec<(u64, u64)> {
-        let mut pages: Vec<(u64, u64)> = self
-            .blocks
-            .iter()
-            .filter(|block| block.page_distance != 0)
-            .map(|block| (block.page_distance, block.key.0 & !0xFFF))
-            .collect();
+        let first = |block: &SourceBlock| (block.page_distance, block.key.0 & !0xFFF);
+        let second = |block: &SourceBlock| {
+            block.second_page.map(|page| (block.page_distance.wrapping_add(0x1000), page))
+        };
+        let pages = self.blocks.iter().flat_map(|block| [Some(first(block)), second(block)]);
+        let mut pages: Vec<(u64, u64)> = pages.flatten().filter(|(distance, _)| *distance != 0).collect();
         pages.sort_unstable();
         pages.dedup();
         pages
     }
 }
 
-/// A digest of what the instructions of a block mean, by which two CPUs know that they decoded the same.
-pub fn digest<'a>(insns: impl IntoIterator<Item = &'a Insn>) -> u64 {
+/// See [`SourceBlock::digest`].
+pub fn digest(insns: &[Insn], second_page: Option<u64>) -> u64 {
     use std::hash::{Hash, Hasher};
     let mut hasher = rustc_hash::FxHasher::default();
+    second_page.hash(&mut hasher);
     for i in insns {
         let Insn {
             handler: _,

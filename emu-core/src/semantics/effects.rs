@@ -6,7 +6,7 @@
 //! evaluated; an unmet condition of `fault_if` ends nothing.
 
 use super::{
-    emitter::{Arithmetic, Flow, Helper, Memory, Pure, Registers, Step, Types, Vectors},
+    emitter::{Arithmetic, FlagSource, Flow, Helper, Memory, Pure, Registers, Step, Types, Vectors},
     table::Row,
 };
 use crate::{
@@ -29,6 +29,8 @@ pub enum Effect {
     ReadFlags,
     /// Arithmetic flags are written.
     WriteFlags,
+    /// The arithmetic flags that were just written are all those of this.
+    FlagsOf(FlagSource<()>),
     /// System flags are read.
     ReadSystemFlags,
     /// DF is written.
@@ -196,6 +198,9 @@ impl Registers for Effects {
     }
     fn set_flags(&mut self, (): (), (): ()) {
         self.note(Effect::WriteFlags);
+    }
+    fn note_flags(&mut self, source: FlagSource<()>) {
+        self.note(Effect::FlagsOf(source));
     }
     fn system_flags(&mut self) {
         self.note(Effect::ReadSystemFlags);

@@ -27,7 +27,7 @@ pub type Helper = fn(&mut Cpu, &Insn) -> Result<(), Exception>;
 pub type Pure = fn(u64, u64, u64) -> u64;
 
 /// What the flags that have just been set are those of, for emitters that make use of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlagSource<V> {
     /// All: a - b, of that width.
     Difference(Width, V, V),
@@ -186,7 +186,7 @@ pub trait Registers: Types {
     fn note_flags(&mut self, _: FlagSource<Self::Value>) {}
     /// What was told by [`note_flags`](Self::note_flags), if it still holds.
     #[inline(always)]
-    fn flag_source(&self) -> Option<FlagSource<Self::Value>> {
+    fn flag_source(&mut self) -> Option<FlagSource<Self::Value>> {
         None
     }
     /// System flags (RFLAGS without the arithmetic ones, in place).

@@ -1,6 +1,6 @@
 //! Ways out of a region: cold blocks that store what has changed and return.
 
-use super::{BUDGET, Cond, FLAGS, Translator, x87::Note};
+use super::{BUDGET, Cond, FLAGS, Translator, flags::Parts, x87::Note};
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
 use emu_core::{
     cpu::slot,
@@ -8,8 +8,14 @@ use emu_core::{
 };
 use rustc_hash::FxHashMap;
 
-/// Values to store: (offset in the CPU, value).
-type Snapshot = Vec<(usize, Value)>;
+/// What is to be stored.
+#[derive(Debug, PartialEq)]
+struct Snapshot {
+    /// Values: (offset in the CPU, value).
+    values: Vec<(usize, Value)>,
+    /// Flags that are yet to be made.
+    flags: Option<Parts>,
+}
 
 /// A cold block that stores and returns.
 #[derive(Debug)]
@@ -69,9 +75,12 @@ impl Exits {
 impl Translator {
     /// What would have to be stored now.
     fn snapshot(&mut self) -> Snapshot {
-        let dirty = self.dirty;
+        let flags = if self.dirty & FLAGS != 0 { self.parts() } else { None };
+        let dirty = if flags.is_some() { self.dirty & !FLAGS } else { self.dirty };
         let variables: Vec<_> = self.variables().filter(|(bit, ..)| dirty & bit != 0).collect();
-        variables.into_iter().map(|(_, variable, at)| (at, self.value_of_variable(variable))).collect()
+        let values =
+            variables.into_iter().map(|(_, variable, at)| (at, self.value_of_variable(variable))).collect();
+        Snapshot { values, flags }
     }
 
     /// A cold block that stores everything as it is now, in the page at `distance`, and returns its parameter.
@@ -182,18 +191,13 @@ impl Translator {
     /// Before going back in the region, to `target` in the page at `distance`: leaves for the run loop if it has something to do, or the
     /// budget is used up.
     pub fn look_around(&mut self, target: Point, distance: u64) {
-        // Atomic: a loop must not be left with the word it loaded once.
-        let word = self.builder.ins().atomic_load(
-            cranelift_codegen::ir::types::I32,
-            self.spaces.tlb,
-            self.attention,
-        );
-        let word = self.builder.ins().uextend(I64, word);
-        let budget = self.value_of_variable(self.budget);
-        let spent = self.builder.ins().sshr_imm_u(budget, 63);
-        let any = self.builder.ins().bor(word, spent);
         let block = self.exit(exit::LOOK_AROUND, target, distance);
-        self.unless(any, block);
+        // A loop must not be left with the word it loaded once.
+        self.builder.ins().sequence_point();
+        let least = self.builder.ins().load(I64, self.spaces.attention, self.attention, 0);
+        let budget = self.value_of_variable(self.budget);
+        let spent = self.builder.ins().icmp(IntCC::SignedLessThan, budget, least);
+        self.unless(spent, block);
     }
 
     /// Fills the cold blocks. The last thing to do.
@@ -209,7 +213,14 @@ impl Translator {
                 let base = self.base_of(distance);
                 self.set_field(layout::REGS + 8 * usize::from(slot::RIP_BASE), base);
             }
-            for (at, value) in snapshot {
+            // The budget in memory may be asked for.
+            if let Some(parts) = snapshot.flags {
+                self.forget_values();
+                let (result, aux) = self.make_flags(parts);
+                self.set_field(layout::FLAGS_RESULT, result);
+                self.set_field(layout::FLAGS_AUX, aux);
+            }
+            for (at, value) in snapshot.values {
                 let value = self.at_exit(value);
                 self.set_field(at, value);
             }

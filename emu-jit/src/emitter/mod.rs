@@ -9,6 +9,7 @@
 
 mod arithmetic;
 mod exits;
+mod flags;
 mod floats;
 mod flow;
 mod integers;
@@ -35,6 +36,7 @@ use emu_core::{
     semantics::{Arithmetic, FlagSource, Types},
 };
 use exits::Exits;
+use flags::Pending;
 use lanes::Lanes;
 use opaque::Opaque;
 use ranges::Range;
@@ -99,6 +101,8 @@ pub struct Spaces {
     pub guest: MemFlagsData,
     /// What host code keeps on its stack.
     pub stack: MemFlagsData,
+    /// The word by which other threads ask for attention.
+    pub attention: MemFlagsData,
 }
 
 impl Spaces {
@@ -113,6 +117,7 @@ impl Spaces {
             tlb: own.with_alias_region(Some(region(2, "TLB"))),
             guest: MemFlagsData::new().with_notrap().with_alias_region(Some(region(3, "guest"))),
             stack: own.with_alias_region(Some(region(4, "stack"))),
+            attention: own.with_alias_region(Some(region(5, "attention"))),
         }
     }
 }
@@ -141,6 +146,10 @@ pub struct Translator {
     lanes: [Variable; LANES],
     result: Variable,
     aux: Variable,
+    /// What the flags come from, where blocks expect that instead.
+    sources: [Variable; 2],
+    /// The flags have not been made of it yet.
+    pending: Option<Pending>,
     budget: Variable,
     /// Which variables may differ from the CPU's memory.
     pub dirty: u64,
@@ -204,6 +213,7 @@ impl Translator {
         let gprs = std::array::from_fn(|_| builder.declare_var(I64));
         let lanes = std::array::from_fn(|_| builder.declare_var(I8X16));
         let (result, aux) = (builder.declare_var(I64), builder.declare_var(I64));
+        let sources = std::array::from_fn(|_| builder.declare_var(I64));
         let budget = builder.declare_var(I64);
         let exact_signature = builder.import_signature(exact.clone());
         let fill_signature = builder.import_signature(fill_signature());
@@ -221,6 +231,8 @@ impl Translator {
             lanes,
             result,
             aux,
+            sources,
+            pending: None,
             budget,
             dirty: 0,
             values: Vec::new(),
@@ -265,6 +277,12 @@ impl Translator {
         self.ranges.clear();
         self.values.clear();
         self.flag_source = None;
+        self.pending = None;
+    }
+
+    /// Forgets the values of variables, which are known in another block.
+    fn forget_values(&mut self) {
+        self.values.clear();
     }
 
     /// The value of a variable.
@@ -363,6 +381,7 @@ impl Translator {
     pub fn exact(&mut self, last: bool) {
         let number = self.exits.number(self.at);
         self.call_waiting();
+        self.settle_flags();
         self.store_dirty();
         self.store_note();
         self.leave_x87();

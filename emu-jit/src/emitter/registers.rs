@@ -56,10 +56,22 @@ impl Registers for Translator {
     }
     fn flags_result(&mut self) -> Value {
         debug_assert!(self.used & FLAGS != 0, "flags are read and not in the plan");
+        self.settle_flags();
         self.value_of_variable(self.result)
     }
     fn flags_aux(&mut self) -> Value {
+        self.settle_flags();
         self.value_of_variable(self.aux)
+    }
+    fn carry_word(&mut self) -> Value {
+        let carry = match self.flag_source() {
+            Some(FlagSource::Difference(_, a, b)) => self.below(a, b),
+            Some(FlagSource::Sum { a, r, .. }) => self.below(r, a),
+            Some(FlagSource::Step { carry, .. }) => return carry,
+            _ => return self.flags_aux(),
+        };
+        let (carry, top) = (self.value_of(carry), self.constant(63));
+        self.shl(Width::W64, carry, top)
     }
     fn set_flags(&mut self, result: Value, aux: Value) {
         debug_assert!(self.used & FLAGS != 0, "flags are written and not in the plan");
@@ -67,12 +79,14 @@ impl Registers for Translator {
         self.set_variable(self.aux, aux);
         self.touches_flags();
         self.flag_source = None;
+        self.pending = None;
     }
     fn note_flags(&mut self, source: FlagSource<Value>) {
         self.flag_source = Some(source);
+        self.note_parts(source);
     }
-    fn flag_source(&self) -> Option<FlagSource<Value>> {
-        self.flag_source
+    fn flag_source(&mut self) -> Option<FlagSource<Value>> {
+        self.flag_source.or_else(|| self.pending_source())
     }
     fn system_flags(&mut self) -> Value {
         let flags = self.field(I32, layout::EFLAGS);

@@ -93,7 +93,7 @@ impl Registers for Recorder {
             self.known.kind = Some(deferred.pack());
         }
     }
-    fn flag_source(&self) -> Option<FlagSource<V>> {
+    fn flag_source(&mut self) -> Option<FlagSource<V>> {
         self.known.source
     }
     fn system_flags(&mut self) -> V {
