@@ -14,6 +14,9 @@ use emu_core::{
 };
 use std::sync::{Arc, LazyLock};
 
+/// Targets of an indirect branch that it is compared with one after the other.
+const IN_A_ROW: usize = 4;
+
 static TABLE: LazyLock<Table<Translator>> = LazyLock::new(Table::new);
 
 /// What translating tells beside the function.
@@ -136,8 +139,7 @@ impl Regional<'_> {
         self.translator.define_variables();
         match self.translator.branch {
             Some(Branch::To(target)) => {
-                self.try_targets(number, target);
-                self.translator.leave_to(target);
+                self.dispatch(number, target);
             }
             Some(Branch::If(c)) => {
                 let (taken, untaken) =
@@ -166,8 +168,44 @@ impl Regional<'_> {
 
     /// An indirect branch to `target` from block `number`: goes on in the region if that is one of the blocks that it
     /// is known to lead to.
-    fn try_targets(&mut self, number: usize, target: Value) {
-        for &to in &self.source.blocks[number].targets {
+    fn dispatch(&mut self, number: usize, target: Value) {
+        let known = &self.source.blocks[number].targets;
+        if known.len() <= IN_A_ROW {
+            return self.try_targets(number, target, known);
+        }
+        let place = |to: &usize| {
+            let block = &self.source.blocks[*to];
+            self.translator.place_of(block.page_distance, block.key.0 & 0xFFF)
+        };
+        let mut sorted = known.clone();
+        sorted.sort_by_key(place);
+        let from_first = self.translator.from_first(target);
+        self.search(number, target, from_first, &sorted);
+    }
+
+    /// The same among `targets`, which are sorted by their place. `from_first` is that of the target.
+    fn search(&mut self, number: usize, target: Value, from_first: Value, targets: &[usize]) {
+        if targets.len() <= IN_A_ROW / 2 {
+            return self.try_targets(number, target, targets);
+        }
+        let (lower, upper) = targets.split_at(targets.len() / 2);
+        let first = &self.source.blocks[upper[0]];
+        let place = self.translator.place_of(first.page_distance, first.key.0 & 0xFFF);
+        let c = self.translator.is_before(from_first, place);
+        let known = self.translator.known();
+        let blocks = [lower, upper].map(|part| (part, self.translator.builder.create_block()));
+        self.translator.branch_if(c, blocks[0].1, blocks[1].1);
+        for (part, block) in blocks {
+            self.translator.builder.switch_to_block(block);
+            self.translator.builder.seal_block(block);
+            self.search(number, target, from_first, part);
+            self.translator.restore(known.clone());
+        }
+    }
+
+    /// Compares the target with one block after the other; leaves if it is none of them.
+    fn try_targets(&mut self, number: usize, target: Value, targets: &[usize]) {
+        for &to in targets {
             let block = &self.source.blocks[to];
             let c = self.translator.is_code(target, block.page_distance, block.key.0 & 0xFFF);
             let known = self.translator.known();
@@ -181,6 +219,7 @@ impl Regional<'_> {
             self.translator.builder.switch_to_block(other);
             self.translator.builder.seal_block(other);
         }
+        self.translator.leave_to(target);
     }
 
     /// Goes on where block `number` leads by `way`: not taken, taken.

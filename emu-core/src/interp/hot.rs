@@ -14,7 +14,7 @@
 //! [`Instance`] lives until the run loop comes by, because it may be running.
 
 use super::{
-    blocks::BlockRef,
+    blocks::{BlockRef, JumpEntry},
     emit::Fast,
     handlers::{self, LOOK_UP, follow, go, jump_to},
     source,
@@ -41,6 +41,16 @@ const PATIENCE: u64 = 1 << 20;
 const SPLITS: u32 = 1000;
 /// Instructions in a region that pay for leaving it once.
 const BETWEEN_SPLITS: i64 = 400;
+/// Times that a hot region may leave by an indirect branch before it is looked at how often that is.
+const STRAYS: u32 = 1 << 16;
+/// Instructions in a region that pay for leaving it by an indirect branch once.
+const BETWEEN_STRAYS: i64 = 200;
+/// One in so many of those times it is noted where the branch led.
+const NOTED: u32 = 1 << 8;
+/// Places noted for one branch.
+const PLACES: usize = 16;
+/// Times that a region is made anew for their sake.
+const REMADE: u8 = 3;
 /// Times that a block may be decoded anew before it is left to the interpreter for good.
 const REWRITES: u8 = 16;
 
@@ -57,6 +67,8 @@ pub struct Instance {
     /// Times that it has left because a range of accesses was in two pages, and `left` when counting began; `None` when
     /// it is to be replaced: see [`Cpu::split_up`].
     splits: Option<(u32, i64)>,
+    /// Times that it has left by an indirect branch, and `left` when counting began.
+    strays: (u32, i64),
     /// If it has several pages: the RIP base for which they are known to be where they should, and the stamp under which.
     placed: (u32, u64),
 }
@@ -71,6 +83,10 @@ pub struct Hot {
     instances: FxHashMap<BlockKey, Box<Instance>>,
     /// For each block of a region, the first blocks of the regions that it is in.
     members: FxHashMap<BlockKey, Vec<BlockKey>>,
+    /// By block: where its indirect branch has led out of hot regions, as blocks and distances of their pages.
+    strays: FxHashMap<BlockKey, Vec<(BlockKey, u64)>>,
+    /// How often the region that begins with a block has been made anew for their sake.
+    remade: FxHashMap<BlockKey, u8>,
     /// Forgotten, but perhaps still running: they must not move.
     #[expect(clippy::vec_box, reason = "who runs one has its address")]
     retired: Vec<Box<Instance>>,
@@ -84,6 +100,7 @@ impl Instance {
             region,
             all_points,
             splits: Some((0, left)),
+            strays: (0, left),
             placed: (0, 0),
         }
     }
@@ -111,6 +128,11 @@ impl Hot {
         self.instances.get(&key).map(|instance| instance.region.tier)
     }
 
+    /// Where the indirect branch of block `key` has led out of hot regions: blocks, distances of their pages.
+    pub(super) fn strays(&self, key: BlockKey) -> &[(BlockKey, u64)] {
+        self.strays.get(&key).map_or(&[], Vec::as_slice)
+    }
+
     /// Forgets the regions that block `key` is in. Returns their first blocks.
     pub fn forget(&mut self, key: BlockKey) -> Vec<BlockKey> {
         let firsts = self.members.remove(&key).unwrap_or_default();
@@ -124,6 +146,8 @@ impl Hot {
     pub fn forget_all(&mut self) {
         self.retired.extend(self.instances.drain().map(|(_, instance)| instance));
         self.members.clear();
+        self.strays.clear();
+        self.remade.clear();
     }
 
     /// Lets go of what was forgotten. Not while a region is running.
@@ -193,6 +217,12 @@ pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
     }
     if kind == exit::CODE {
         return number as u32;
+    }
+    if kind == exit::INDIRECT {
+        instance.strays.0 += 1;
+        if instance.strays.0.is_multiple_of(NOTED) {
+            cpu.note_stray(i, base, number);
+        }
     }
     let i = instance.all_points[number];
     // SAFETY: points are instructions of blocks in the arena; those of branches are the last of theirs.
@@ -390,8 +420,7 @@ impl Cpu {
         if looked != 0
             && let Some(source) = self.source(key, self.regs[usize::from(slot::RIP_BASE)], first)
         {
-            translator.request(self.id, &self.signal.clone(), source);
-            self.attach_ready();
+            self.ask(&*translator, source);
         }
     }
 
@@ -441,8 +470,7 @@ impl Cpu {
         }
         let key = super::blocks::key(page, self.mode);
         if let Some(source) = self.source(key, base, Tier::Hot) {
-            translator.request(self.id, &self.signal.clone(), source);
-            self.attach_ready();
+            self.ask(&*translator, source);
         }
     }
 
@@ -468,9 +496,54 @@ impl Cpu {
         let tier = instance.region.tier;
         if let Some(source) = self.source(super::blocks::key(page, self.mode), base, tier) {
             let source = Source { apart: true, ..source };
-            translator.request(self.id, &self.signal.clone(), source);
-            self.attach_ready();
+            self.ask(&*translator, source);
         }
+    }
+
+    /// The region that begins at entry `i`, entered with RIP base `base`, has left by the indirect branch at its point
+    /// `number`. If it does that all the time, it is made anew with the blocks that such branches lead to.
+    #[cold]
+    fn note_stray(&mut self, i: *const Insn, base: u64, number: usize) {
+        // SAFETY: as in `heat_up`.
+        let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
+        let (from, _) = instance.region.blocks[usize::from(instance.region.points[number].block)];
+        let JumpEntry { rip, rip_base, entry, mode, stamp } = *self.blocks.jump(self.rip);
+        let known = rip == self.rip && mode == self.mode.bits() && self.mmu.is_current(stamp);
+        // SAFETY: entries that are current lead to blocks of this arena.
+        if let Some(to) = known.then(|| unsafe { &*entry }).filter(|to| is_entry(to)) {
+            let distance = rip_base.wrapping_sub(self.regs[usize::from(slot::RIP_BASE)]);
+            let place = ((to.disp, from.1), distance);
+            let places = self.hot.strays.entry(from).or_default();
+            if places.len() < PLACES && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        let (strays, since) = instance.strays;
+        if strays < STRAYS {
+            return;
+        }
+        instance.strays = (0, instance.left);
+        // `left` was set anew meanwhile, or the exits are rare.
+        let often = (0..i64::from(STRAYS) * BETWEEN_STRAYS).contains(&(since - instance.left));
+        let key = super::blocks::key(page, self.mode);
+        let remade = self.hot.remade.entry(key).or_default();
+        if !often || *remade == REMADE || instance.region.tier != Tier::Hot {
+            return;
+        }
+        *remade += 1;
+        let Some(translator) = self.hot.translator.clone() else { return };
+        if let Some(source) = self.source(key, base, Tier::Hot) {
+            self.ask(&*translator, source);
+        }
+    }
+
+    /// Asks for a translation, and begins to use what is there.
+    fn ask(&mut self, translator: &dyn Translator, source: Source) {
+        // Who translates at once computes with the host's MXCSR, in which the guest's flags are.
+        self.sync_mxcsr();
+        translator.request(self.id, &self.signal.clone(), source);
+        self.enter_mxcsr();
+        self.attach_ready();
     }
 
     /// Begins to use what has been translated for this CPU.

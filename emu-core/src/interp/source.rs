@@ -25,7 +25,7 @@ const HOT: (usize, usize) = (64, 500);
 /// Return points in a region.
 const MAX_RETURNS: usize = 4;
 /// Blocks that an indirect branch is compared with.
-const MAX_TARGETS: usize = 5;
+const MAX_TARGETS: usize = 16;
 
 /// The region as it grows.
 struct Growing<'a> {
@@ -75,6 +75,7 @@ impl Growing<'_> {
         let branches = insns.last().is_some_and(|i| has(i, Attr::BRANCH));
         if insns.last().is_some_and(|i| has(i, Attr::INDIRECT)) {
             targets = self.seen(key, &tail_of(block).link);
+            self.follow_strays(key, page_distance, &mut targets);
         }
         for (way, link) in tail_of(block).link.into_iter().enumerate() {
             if !branches {
@@ -122,6 +123,19 @@ impl Growing<'_> {
         targets
     }
 
+    /// Adds where an indirect branch has led out of hot regions all the time, even if regions begin there.
+    fn follow_strays(&mut self, from: BlockKey, from_distance: u64, targets: &mut Vec<usize>) {
+        if self.tier != Tier::Hot {
+            return;
+        }
+        let cpu = self.cpu;
+        for &(to, distance) in cpu.hot.strays(from) {
+            let number = self.take_in(to, from_distance.wrapping_add(distance));
+            targets.extend(number.filter(|number| !targets.contains(number)));
+        }
+        targets.truncate(MAX_TARGETS);
+    }
+
     /// The block that a link leads to, and the distance of its page.
     fn target(&self, from: BlockKey, from_distance: u64, link: &Insn) -> Option<(BlockKey, u64)> {
         if link.handler as usize != handlers::cross as *const () as usize {
@@ -144,10 +158,18 @@ impl Growing<'_> {
         if let Some(known) = self.found.iter().position(|found| *found == (to, distance)) {
             return Some(known);
         }
+        let taken = self.cpu.hot.tier(to).is_some_and(|tier| tier >= self.tier);
+        if taken { None } else { self.take_in(to, distance) }
+    }
+
+    /// The same, even if a region begins with it.
+    fn take_in(&mut self, to: BlockKey, distance: u64) -> Option<usize> {
+        if let Some(known) = self.found.iter().position(|found| *found == (to, distance)) {
+            return Some(known);
+        }
         let (blocks, insns) = if self.tier == Tier::Hot { HOT } else { WARM };
         let room = self.found.len() < blocks && self.insns < insns;
-        let taken = self.cpu.hot.tier(to).is_some_and(|tier| tier >= self.tier);
-        if !room || taken || self.usable(to).is_none() {
+        if !room || self.usable(to).is_none() {
             return None;
         }
         self.found.push((to, distance));

@@ -6,3 +6,4 @@ mod compiled;
 mod golden;
 mod lanes;
 pub mod machine;
+mod running;

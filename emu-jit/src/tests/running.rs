@@ -1,0 +1,72 @@
+//! Small programs that run translated.
+
+use super::machine::{CODE, DATA, FINISH, begin, cpu, memory};
+use crate::{Jit, Options};
+use emu_core::{
+    cpu::Cpu,
+    engine::VcpuSignal,
+    region::{BlockKey, Region, Source, Thresholds, Translator},
+};
+use std::{hint::black_box, sync::Arc};
+
+/// Runs the program at `rip` to its end.
+fn run(cpu: &mut Cpu, rip: u64) {
+    begin(cpu, true, rip);
+    let ended = (0..1000).any(|_| cpu.run_slice(1000).is_some());
+    assert!(ended, "the program does not come to an end");
+}
+
+#[test]
+fn an_instruction_across_two_pages_follows_what_is_written_to_the_second() {
+    // mov edi,3; (again:) mov ecx,1000; nops; (next:) add eax,1 with its last two bytes in the second page
+    let mut code = vec![0xBF, 3, 0, 0, 0, 0xB9, 0xE8, 3, 0, 0];
+    code.extend([0x90; 19]);
+    code.extend([0x05, 1, 0, 0, 0]);
+    // dec ecx; jnz next; inc byte [the first byte of the second page]; dec edi; jnz again
+    code.extend([0xFF, 0xC9, 0x75, 0xF7, 0xFE, 0x05, 0xF4, 0xFF, 0xFF, 0xFF, 0xFF, 0xCF, 0x75, 0xD5]);
+    code.extend(FINISH);
+    let rip = CODE + 0xFE0;
+    let memory = memory();
+    memory.ram().write(rip, &code).unwrap();
+    let mut cpu = cpu(0, true, memory);
+    let thresholds = Thresholds { warm: 1, hot: 1 };
+    let jit = Jit::new(Options { threads: 0, cache: 1 << 20, thresholds, ..Options::default() }).unwrap();
+    cpu.set_translator(Arc::new(jit));
+    run(&mut cpu, rip);
+    let expected = DATA + 1000 * (1 + 0x1_0001 + 0x2_0001);
+    assert_eq!(cpu.save_state().general.gpr[0], expected);
+}
+
+/// Translates nothing, but computes with the host's floating point.
+#[derive(Debug)]
+struct Computing;
+
+impl Translator for Computing {
+    fn request(&self, _: usize, _: &Arc<VcpuSignal>, _: Source) {
+        black_box(black_box(1.0f32) / black_box(3.0));
+    }
+    fn take_ready(&self, _: usize) -> Vec<Arc<Region>> {
+        Vec::new()
+    }
+    fn find(&self, _: BlockKey) -> Option<Arc<Region>> {
+        None
+    }
+    fn thresholds(&self) -> Thresholds {
+        Thresholds { warm: 1, hot: 1 }
+    }
+    fn epoch(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn who_translates_leaves_the_flags_of_the_guest_alone() {
+    // mov ecx,100; (next:) dec ecx; jnz next
+    let code = [&[0xB9, 100, 0, 0, 0, 0xFF, 0xC9, 0x75, 0xFC], &FINISH[..]].concat();
+    let memory = memory();
+    memory.ram().write(CODE, &code).unwrap();
+    let mut cpu = cpu(0, true, memory);
+    cpu.set_translator(Arc::new(Computing));
+    run(&mut cpu, CODE);
+    assert_eq!(cpu.save_state().simd.mxcsr, 0x1F80, "nothing inexact has been computed");
+}
