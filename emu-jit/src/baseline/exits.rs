@@ -68,10 +68,19 @@ impl Compiler<'_> {
         );
         let hot = asm.label();
         asm.extend(W64, A, insn(layout::INSTANCE));
+        const { assert!(layout::ENTRY < 128 && layout::PASSAGE < 128, "see `count_in_full`") };
         asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), layout::ENTRY as i32);
+        let weight = asm.bytes.len() - 1;
+        assert_eq!(i64::from(asm.bytes[weight]), layout::ENTRY);
+        self.weight = weight;
         asm.jump_if(Cc::Negative, hot);
         asm.store(W64, Rm::Mem(STACK, frame::INSTANCE), A);
         self.hot = Some(hot);
+    }
+
+    /// Has entering the region count as much as a passage through a loop.
+    pub(super) fn count_in_full(&mut self) {
+        self.lower.asm.bytes[self.weight] = layout::PASSAGE as u8;
     }
 
     /// Leaves by `exit` at `point`.

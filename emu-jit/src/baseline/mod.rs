@@ -108,6 +108,10 @@ struct Compiler<'a> {
     code: Label,
     /// Where it goes on when it has been passed through often enough.
     hot: Option<Label>,
+    /// Where the code has what entering it counts.
+    weight: usize,
+    /// There are instructions that a better translation does itself.
+    wanting: bool,
     window: Range<usize>,
 }
 
@@ -131,6 +135,8 @@ impl<'a> Compiler<'a> {
             tails: [None; Exit::COUNT],
             code,
             hot: None,
+            weight: 0,
+            wanting: false,
             window,
         }
     }
@@ -151,6 +157,9 @@ impl<'a> Compiler<'a> {
         self.finish_exits();
         if self.lower.failed {
             return None;
+        }
+        if self.wanting {
+            self.count_in_full();
         }
         self.lower.asm.link();
         Some(Baseline { bytes: self.lower.asm.bytes, points: self.points })
@@ -234,6 +243,8 @@ impl<'a> Compiler<'a> {
         // An unconditional branch that was never executed may lead to no address of code.
         let never_taken = row.attr.contains(Attr::BRANCH) && block.next == [Next::Unknown; 2];
         if never_taken {
+            // Going on to an instruction across two pages, which is not linked.
+            self.wanting |= i.len == 0;
             return How::Leave;
         }
         if row.attr.intersects(waits) || !self.recorder.record(i, run) {
@@ -246,6 +257,7 @@ impl<'a> Compiler<'a> {
         if branches {
             return How::Leave;
         }
+        self.wanting = true;
         self.recorder.exact();
         How::Exact
     }
