@@ -49,6 +49,11 @@ impl Links {
         self.local = self.next();
     }
 
+    /// Pages that are not global are where they were when the stamp of what leads to them was `stamp`.
+    pub fn restore_local(&mut self, stamp: u32) {
+        self.local = stamp;
+    }
+
     /// All pages may be elsewhere. Pages that code was fetched from still count as such: who remembers their
     /// translation does not tell again.
     pub fn drop_all(&mut self) {
