@@ -51,6 +51,11 @@ impl Cpu {
     /// Finds or decodes the block at `self.rip`, in the mode that the CPU is in. Fails with the exception that
     /// fetching it raises.
     pub fn look_up(&mut self) -> Result<Found, Exception> {
+        let JumpEntry { rip, rip_base, entry, mode, stamp } = *self.blocks.jump(self.rip);
+        let known = rip == self.rip && mode == self.mode.bits();
+        if known && !self.mode.is_limited() && self.mmu.is_current(stamp) && handlers::is_usable(entry) {
+            return Ok(Found { entry, rip_base, stamp, second_page: None });
+        }
         self.look_up_in(self.mode)
     }
 

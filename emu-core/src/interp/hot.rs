@@ -140,9 +140,7 @@ impl Hot {
 
 /// Whether this is an entry of no instruction, before a block's first.
 pub fn is_entry(i: &Insn) -> bool {
-    let handler = i.handler as usize;
-    let gone = [handlers::stale as *const () as usize, handlers::forward as *const () as usize];
-    i.has(flag::ENTRY) && !gone.contains(&handler)
+    i.has(flag::ENTRY) && !i.has(flag::GONE)
 }
 
 /// Counts an entry into the block.
