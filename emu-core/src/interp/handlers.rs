@@ -365,10 +365,11 @@ unsafe extern "C-unwind" fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) ->
     unsafe { go(cpu, found.entry) }
 }
 
-/// A link into another page.
+/// A link into another page. It is known by its address, of which there must be one alone.
 ///
 /// # Safety
 /// `i` points to a [`Crossing`].
+#[inline(never)]
 pub unsafe extern "C-unwind" fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let crossing = unsafe { &*i.cast::<Crossing>() };
