@@ -1,8 +1,12 @@
 //! Routing of port and MMIO accesses, and what floats when nobody answers.
 
-use super::{IoError, MmioIo, PortIo};
+use super::{IoError, IoResult, MmioIo, PortIo};
 use parking_lot::{Mutex, RwLock};
-use std::{collections::HashSet, sync::Arc};
+use rustc_hash::FxHashSet;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
 
 /// Two devices claim the same addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,16 +33,30 @@ impl<D: ?Sized> Region<D> {
     }
 }
 
-/// A device, the number of its region, and the offset in it.
-type Found<D, Offset> = (Arc<Mutex<D>>, u8, Offset);
+/// Accesses that nobody took are logged for so many places.
+const COMPLAINTS: u32 = 1024;
 
-/// Ports and MMIO ranges of one machine. Shared by all vCPUs; each device has its own lock, the bus holds
-/// only a reader lock on its tables while an access finds its device.
-#[derive(Default)]
+/// Ports and MMIO ranges of one machine. Shared by all vCPUs; each device has its own lock. The bus holds a reader
+/// lock on its table during an access: nobody who waits for it to be free holds a device.
 pub struct Bus {
     ports: RwLock<Vec<Region<dyn PortIo>>>,
     mmio: RwLock<Vec<Region<dyn MmioIo>>>,
-    complained: Mutex<HashSet<(bool, u64)>>,
+    /// A bit for every port that nobody answered at, once that has been logged.
+    silent_ports: Box<[AtomicU64; 1024]>,
+    silent_pages: Mutex<FxHashSet<u64>>,
+    complaints: AtomicU32,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Bus {
+            ports: RwLock::default(),
+            mmio: RwLock::default(),
+            silent_ports: Box::new([const { AtomicU64::new(0) }; 1024]),
+            silent_pages: Mutex::default(),
+            complaints: AtomicU32::new(0),
+        }
+    }
 }
 
 impl Bus {
@@ -85,25 +103,38 @@ impl Bus {
         self.mmio.write().retain(|r| r.start != start);
     }
 
-    fn port_device(&self, port: u16) -> Option<Found<dyn PortIo, u16>> {
-        let table = self.ports.read();
+    /// Does `access` at the device of `port`, with the number of its region and the offset in it.
+    #[inline]
+    fn at_port<T>(
+        &self,
+        port: u16,
+        access: impl FnOnce(&mut dyn PortIo, u8, u16) -> IoResult<T>,
+    ) -> Option<IoResult<T>> {
+        // One that waits to write must not stop a device that reaches for another.
+        let table = self.ports.read_recursive();
         let region = find(&table, port.into())?;
-        Some((region.device.clone(), region.number, port - region.start as u16))
+        Some(access(&mut *region.device.lock(), region.number, port - region.start as u16))
     }
 
-    fn mmio_device(&self, address: u64) -> Option<Found<dyn MmioIo, u64>> {
-        let table = self.mmio.read();
+    /// As [`at_port`](Self::at_port), in memory.
+    #[inline]
+    fn at_address<T>(
+        &self,
+        address: u64,
+        access: impl FnOnce(&mut dyn MmioIo, u8, u64) -> IoResult<T>,
+    ) -> Option<IoResult<T>> {
+        let table = self.mmio.read_recursive();
         let region = find(&table, address)?;
-        Some((region.device.clone(), region.number, address - region.start))
+        Some(access(&mut *region.device.lock(), region.number, address - region.start))
     }
 
     /// IN: reads `size` (1, 2, 4) bytes at `port`. What nobody answers reads as ones.
     pub fn port_read(&self, port: u16, size: u8) -> u32 {
-        let Some((device, region, offset)) = self.port_device(port) else {
-            self.complain(true, port.into(), "read", None);
+        let result = self.at_port(port, |device, region, offset| device.port_read(region, offset, size));
+        let Some(result) = result else {
+            self.complain_of_port(port, "read", None);
             return floating(size) as u32;
         };
-        let result = device.lock().port_read(region, offset, size);
         match result {
             Ok(value) => value & floating(size) as u32,
             Err(IoError::Size) if size > 1 => {
@@ -112,7 +143,7 @@ impl Bus {
                 low | self.port_read(port.wrapping_add(half.into()), half) << (8 * half)
             }
             Err(error) => {
-                self.complain(true, port.into(), "read", Some(error));
+                self.complain_of_port(port, "read", Some(error));
                 floating(size) as u32
             }
         }
@@ -120,10 +151,10 @@ impl Bus {
 
     /// OUT: writes the low `size` (1, 2, 4) bytes of `value` at `port`.
     pub fn port_write(&self, port: u16, size: u8, value: u32) {
-        let Some((device, region, offset)) = self.port_device(port) else {
-            return self.complain(true, port.into(), "write", None);
-        };
-        let result = device.lock().port_write(region, offset, size, value & floating(size) as u32);
+        let low = value & floating(size) as u32;
+        let result =
+            self.at_port(port, |device, region, offset| device.port_write(region, offset, size, low));
+        let Some(result) = result else { return self.complain_of_port(port, "write", None) };
         match result {
             Ok(()) => {}
             Err(IoError::Size) if size > 1 => {
@@ -131,17 +162,18 @@ impl Bus {
                 self.port_write(port, half, value);
                 self.port_write(port.wrapping_add(half.into()), half, value >> (8 * half));
             }
-            Err(error) => self.complain(true, port.into(), "write", Some(error)),
+            Err(error) => self.complain_of_port(port, "write", Some(error)),
         }
     }
 
     /// Reads `size` (1, 2, 4, 8) bytes of device memory at `address`.
     pub fn mmio_read(&self, address: u64, size: u8) -> u64 {
-        let Some((device, region, offset)) = self.mmio_device(address) else {
-            self.complain(false, address, "read", None);
+        let result =
+            self.at_address(address, |device, region, offset| device.mmio_read(region, offset, size));
+        let Some(result) = result else {
+            self.complain_of_memory(address, "read", None);
             return floating(size);
         };
-        let result = device.lock().mmio_read(region, offset, size);
         match result {
             Ok(value) => value & floating(size),
             Err(IoError::Size) if size > 1 => {
@@ -150,7 +182,7 @@ impl Bus {
                 low | self.mmio_read(address.wrapping_add(half.into()), half) << (8 * half)
             }
             Err(error) => {
-                self.complain(false, address, "read", Some(error));
+                self.complain_of_memory(address, "read", Some(error));
                 floating(size)
             }
         }
@@ -158,10 +190,11 @@ impl Bus {
 
     /// Writes the low `size` (1, 2, 4, 8) bytes of `value` to device memory at `address`.
     pub fn mmio_write(&self, address: u64, size: u8, value: u64) {
-        let Some((device, region, offset)) = self.mmio_device(address) else {
-            return self.complain(false, address, "write", None);
+        let low = value & floating(size);
+        let write = |device: &mut dyn MmioIo, region, offset| device.mmio_write(region, offset, size, low);
+        let Some(result) = self.at_address(address, write) else {
+            return self.complain_of_memory(address, "write", None);
         };
-        let result = device.lock().mmio_write(region, offset, size, value & floating(size));
         match result {
             Ok(()) => {}
             Err(IoError::Size) if size > 1 => {
@@ -169,21 +202,37 @@ impl Bus {
                 self.mmio_write(address, half, value);
                 self.mmio_write(address.wrapping_add(half.into()), half, value >> (8 * half));
             }
-            Err(error) => self.complain(false, address, "write", Some(error)),
+            Err(error) => self.complain_of_memory(address, "write", Some(error)),
         }
     }
 
-    /// Logs an access that nobody took, once per port and once per page of memory.
+    /// Logs an access that nobody took, once per port.
+    #[inline]
+    fn complain_of_port(&self, port: u16, what: &str, error: Option<IoError>) {
+        let (word, bit) = (&self.silent_ports[usize::from(port / 64)], 1 << (port % 64));
+        // Some ports are written for the time that it takes.
+        if word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            self.complain("port", port.into(), what, error);
+        }
+    }
+
+    /// The same, once per page of memory.
     #[cold]
-    fn complain(&self, port: bool, address: u64, what: &str, error: Option<IoError>) {
-        let place = if port { address } else { address & !0xFFF };
-        let mut seen = self.complained.lock();
-        if seen.len() < 1024 && seen.insert((port, place)) {
-            let space = if port { "port" } else { "memory" };
-            match error {
-                None => log::debug!("{what} of {space} {address:#x}: nothing there"),
-                Some(error) => log::debug!("{what} of {space} {address:#x}: {error}"),
-            }
+    fn complain_of_memory(&self, address: u64, what: &str, error: Option<IoError>) {
+        let full = self.complaints.load(Ordering::Relaxed) >= COMPLAINTS;
+        if !full && self.silent_pages.lock().insert(address & !0xFFF) {
+            self.complain("memory", address, what, error);
+        }
+    }
+
+    #[cold]
+    fn complain(&self, space: &str, address: u64, what: &str, error: Option<IoError>) {
+        if self.complaints.fetch_add(1, Ordering::Relaxed) >= COMPLAINTS {
+            return;
+        }
+        match error {
+            None => log::debug!("{what} of {space} {address:#x}: nothing there"),
+            Some(error) => log::debug!("{what} of {space} {address:#x}: {error}"),
         }
     }
 }
@@ -217,7 +266,7 @@ fn floating(size: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Device, IoResult};
+    use crate::bus::Device;
 
     /// Four byte-wide registers.
     struct Latches([u8; 4]);

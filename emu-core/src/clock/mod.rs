@@ -5,6 +5,7 @@
 //! it by a fixed amount per instruction and a run is repeatable. TSC, APIC timer, PIT, RTC, HPET and the ACPI
 //! PM timer all derive from it. This module is the only one that may ask the host what time it is.
 
+mod host;
 mod timers;
 mod vm_clock;
 

@@ -1,12 +1,13 @@
 //! Machine time: real or counted, stoppable.
 
+use super::host;
 use parking_lot::Mutex;
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Nanoseconds of machine time since power-on. Cloning gives another handle to the same clock.
@@ -16,7 +17,7 @@ pub struct VmClock(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// Host time that counts as machine time 0 while running; only meaningful in real mode.
-    epoch: Instant,
+    epoch: u64,
     /// Machine time at `epoch`, plus all counted time; wraps below zero while paused time is subtracted.
     offset: AtomicU64,
     /// True while machine time follows the host.
@@ -24,11 +25,6 @@ struct Inner {
     counted: bool,
     /// Serialises pause and resume.
     switch: Mutex<()>,
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the clock")]
-fn host_now() -> Instant {
-    Instant::now()
 }
 
 /// Seconds since 1970 on the host: what a real-time clock shows at power-on.
@@ -50,7 +46,7 @@ impl VmClock {
 
     fn new(nanos: u64, counted: bool) -> Self {
         VmClock(Arc::new(Inner {
-            epoch: host_now(),
+            epoch: host::nanos(),
             offset: AtomicU64::new(nanos),
             following: AtomicBool::new(!counted),
             counted,
@@ -94,8 +90,9 @@ impl VmClock {
         }
     }
 
+    #[inline]
     fn host_nanos(&self) -> u64 {
-        (host_now() - self.0.epoch).as_nanos() as u64
+        host::nanos().wrapping_sub(self.0.epoch)
     }
 }
 

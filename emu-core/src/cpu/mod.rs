@@ -19,6 +19,7 @@ use crate::{
     engine::{CpuIo, VcpuSignal},
     interp::{BlockCache, Hot},
     memory::PhysicalMemory,
+    microcode::cpuid::KnownLeaves,
     mmu::Mmu,
     region::fill::Request,
     semantics::integer::deferred::SETTLED,
@@ -81,6 +82,8 @@ pub struct Cpu {
     pub id: usize,
     /// What CPUID says.
     pub model: Arc<CpuModel>,
+    /// What it has said of late.
+    pub known_leaves: Box<KnownLeaves>,
     /// Requests of other threads.
     pub signal: Arc<VcpuSignal>,
     /// Guest-physical memory.
@@ -164,6 +167,7 @@ impl Cpu {
             hot: Hot::default(),
             id,
             model,
+            known_leaves: Box::default(),
             signal,
             memory,
             io,
@@ -221,7 +225,7 @@ impl Cpu {
         self.eflags = flags & !Flags::ARITHMETIC | Flags::FIXED;
         self.flags = LazyFlags::from_flags(flags);
         if (old ^ self.eflags).intersects(Flags::VM | Flags::TF | Flags::RF | Flags::AC) {
-            self.mode_changed();
+            self.level_changed();
         }
         if self.eflags.intersects(Flags::IF | Flags::TF | Flags::VIP) {
             self.signal.poll_again_if_waiting();

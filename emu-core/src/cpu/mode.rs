@@ -142,8 +142,20 @@ impl Mode {
 }
 
 impl Cpu {
-    /// Recomputes what depends on CR0, CR4, EFER, segments, RFLAGS and CPL. Every change of those calls this.
+    /// Recomputes what depends on CR0, CR4, EFER, segments, RFLAGS and CPL. Every change of those calls this, or
+    /// [`level_changed`](Self::level_changed).
     pub fn mode_changed(&mut self) {
+        self.compute_mode();
+        self.mmu.set_context(&self.control, self.eflags, self.cpl == 3);
+    }
+
+    /// As [`mode_changed`](Self::mode_changed), where control registers are what they were.
+    pub fn level_changed(&mut self) {
+        self.compute_mode();
+        self.mmu.set_privilege(self.eflags, self.cpl == 3);
+    }
+
+    fn compute_mode(&mut self) {
         let (cr0, cr4) = (self.control.cr0, self.control.cr4);
         let cs = self.seg(Seg::Cs);
         let vm86 = self.eflags.contains(Flags::VM);
@@ -175,11 +187,14 @@ impl Cpu {
         );
         set(cr0.contains(Cr0::AM) && self.eflags.contains(Flags::AC) && user, Mode::ALIGNMENT);
         set(self.eflags.contains(Flags::TF) || self.has_execution_breakpoints(), Mode::STEP);
-        for seg in Seg::ALL {
-            set(code64 || self.seg(seg).is_flat_data(), 1 << (Mode::FLAT_SHIFT + seg as u32));
-            let ignored = code64 && (seg as usize) < Seg::Fs as usize;
-            // FS and GS in 64-bit mode change their base without a change of mode: never assumed to be zero.
-            set(ignored || !code64 && self.seg(seg).base == 0, 1 << (Mode::ZERO_SHIFT + seg as u32));
+        if code64 {
+            // FS and GS change their base without a change of mode: never assumed to be zero.
+            bits |= 0x3F << Mode::FLAT_SHIFT | 0xF << Mode::ZERO_SHIFT;
+        } else {
+            for seg in Seg::ALL {
+                set(self.seg(seg).is_flat_data(), 1 << (Mode::FLAT_SHIFT + seg as u32));
+                set(self.seg(seg).base == 0, 1 << (Mode::ZERO_SHIFT + seg as u32));
+            }
         }
         self.mode = Mode(bits);
         self.linear_mask = if code64 { u64::MAX } else { u32::MAX.into() };
@@ -194,7 +209,6 @@ impl Cpu {
             let base = if code64 { 0 } else { self.seg(seg).base };
             self.regs[slot_of(seg)] = base;
         }
-        self.mmu.set_context(&self.control, self.eflags, user);
     }
 
     /// Wraps an instruction pointer to the size of code.

@@ -71,6 +71,8 @@ pub mod flag {
     pub const MODE64: u16 = 1 << 10;
     /// No instruction, but what a block begins with that is counted or translated: see `interp::hot`.
     pub const ENTRY: u16 = 1 << 11;
+    /// First of a block that must be decoded again, or has moved. (Its handler has no one address to know it by.)
+    pub const GONE: u16 = 1 << 12;
 }
 
 /// Executes one instruction and (in a tail call) what follows it; see `interp`. Translated code is one as well, and so

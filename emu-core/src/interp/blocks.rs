@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cpu::Mode,
-    decode::{Checks, Insn},
+    decode::{Checks, Insn, flag},
     region::BlockKey,
     semantics::Table,
 };
@@ -100,6 +100,11 @@ pub struct JumpEntry {
     pub stamp: u32,
 }
 
+impl JumpEntry {
+    /// Matches no mode.
+    const NONE: Self = JumpEntry { rip: 0, rip_base: 0, entry: std::ptr::null(), mode: u32::MAX, stamp: 0 };
+}
+
 /// See the module.
 pub struct BlockCache {
     /// Chunks until everything is thrown away.
@@ -138,7 +143,6 @@ impl BlockCache {
     /// An empty cache for one CPU of `cpus`.
     pub fn new(cpus: usize) -> Self {
         let bytes = (TOTAL_BYTES / cpus.max(1)).max(LEAST_BYTES);
-        let none = JumpEntry { rip: 0, rip_base: 0, entry: std::ptr::null(), mode: 0, stamp: 0 };
         BlockCache {
             max_chunks: bytes / (CHUNK * size_of::<Insn>()),
             chunks: Vec::new(),
@@ -146,7 +150,7 @@ impl BlockCache {
             used: CHUNK,
             map: FxHashMap::default(),
             pages: FxHashMap::default(),
-            jumps: vec![none; JUMP_ENTRIES]
+            jumps: vec![JumpEntry::NONE; JUMP_ENTRIES]
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("the length is JUMP_ENTRIES")),
             checks: Checks::new(),
@@ -215,6 +219,7 @@ impl BlockCache {
             // SAFETY: as above; `old` is a block of this arena (the map is emptied with the arena).
             unsafe {
                 (*old.entry).handler = handlers::forward;
+                (*old.entry).flags |= flag::GONE;
                 (*old.entry).imm = entry as u64;
             }
         }
@@ -289,7 +294,10 @@ impl BlockCache {
                 block.stale = true;
                 // SAFETY: the block is in the arena. Its first instruction may be running: replacing the
                 // handler does not disturb it.
-                unsafe { (*block.entry).handler = handlers::stale };
+                unsafe {
+                    (*block.entry).handler = handlers::stale;
+                    (*block.entry).flags |= flag::GONE;
+                }
                 regions.extend(hot.forget(entry.key));
             }
             false
@@ -325,9 +333,7 @@ impl BlockCache {
         self.used = CHUNK;
         self.map.clear();
         self.pages.clear();
-        for jump in self.jumps.iter_mut() {
-            jump.stamp = 0;
-        }
+        self.jumps.fill(JumpEntry::NONE);
     }
 }
 

@@ -56,6 +56,15 @@ impl Cpu {
 
     /// The same for another mode (stepping).
     pub fn look_up_in(&mut self, mode: Mode) -> Result<Found, Exception> {
+        let JumpEntry { rip, rip_base, entry, mode: known_in, stamp } = *self.blocks.jump(self.rip);
+        let known = rip == self.rip && known_in == mode.bits() && !mode.is_limited();
+        if known && self.mmu.is_current(stamp) && handlers::is_usable(entry) {
+            return Ok(Found { entry, rip_base, stamp, second_page: None });
+        }
+        self.look_up_anew(mode)
+    }
+
+    fn look_up_anew(&mut self, mode: Mode) -> Result<Found, Exception> {
         let linear = self.fetch_address()?;
         let physical = self.mmu.translate_fetch(linear)?;
         let rip_base = self.rip.wrapping_sub(physical & 0xFFF);

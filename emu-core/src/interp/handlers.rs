@@ -12,7 +12,7 @@ use super::{
 use crate::{
     arch::{Exception, Flags, Width},
     cpu::{Cpu, slot},
-    decode::Insn,
+    decode::{Insn, flag},
     semantics::{Attr, Run, Semantics},
     state::Activity,
 };
@@ -216,6 +216,8 @@ pub unsafe extern "C-unwind" fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32
     cpu.rip = cpu.rip_after(insn);
     match run_exact(cpu, insn) {
         Ok(_) if !wants_run_loop(cpu) => {
+            // It holds for one instruction, and without breakpoints has nothing to hold back.
+            cpu.eflags.remove(Flags::RF);
             let target = cpu.rip;
             // SAFETY: the row is the last of its block.
             unsafe { jump_to(cpu, i, target) }
@@ -238,7 +240,8 @@ fn wants_run_loop(cpu: &Cpu) -> bool {
         || events.shadow
         || events.pending_debug != 0
         || cpu.leave_block
-        || cpu.eflags.contains(Flags::RF)
+        // Saved with the interrupt that comes now.
+        || cpu.eflags.contains(Flags::RF) && cpu.signal.attention().load(Ordering::Relaxed) != 0
 }
 
 /// An instruction that raises an exception before it does anything; `imm` says which.
@@ -362,10 +365,11 @@ unsafe extern "C-unwind" fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) ->
     unsafe { go(cpu, found.entry) }
 }
 
-/// A link into another page.
+/// A link into another page. It is known by its address, of which there must be one alone.
 ///
 /// # Safety
 /// `i` points to a [`Crossing`].
+#[inline(never)]
 pub unsafe extern "C-unwind" fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let crossing = unsafe { &*i.cast::<Crossing>() };
@@ -392,6 +396,13 @@ unsafe extern "C-unwind" fn cross_again(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: a block of this arena.
     let offset = unsafe { (*crossing.entry).off };
     cpu.rip = cpu.wrap_ip(base.wrapping_add(distance).wrapping_add(offset.into()));
+    if let Some(stamp) = cpu.is_still_at_rip(crossing.entry) {
+        (crossing.from_base, crossing.to_base) = (base, cpu.rip.wrapping_sub(offset.into()));
+        crossing.stamp = stamp;
+        cpu.regs[usize::from(slot::RIP_BASE)] = crossing.to_base;
+        // SAFETY: a block of this arena.
+        return unsafe { go(cpu, crossing.entry) };
+    }
     if cpu.blocks.is_full() {
         return LOOK_UP;
     }
@@ -454,7 +465,11 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
     let known = rip == target && mode == cpu.mode.bits() && cpu.mmu.is_current(stamp);
     if !known || cpu.budget < 0 || attention != 0 {
         cpu.rip = target;
-        return LOOK_UP;
+        if cpu.budget < 0 || attention != 0 || rip != target || mode != cpu.mode.bits() {
+            return LOOK_UP;
+        }
+        // SAFETY: the cache names a block of this arena, and the caller's promise.
+        return unsafe { jump_again(cpu, entry) };
     }
     if tail.link[1] != entry {
         tail.link = [tail.link[1], entry];
@@ -462,6 +477,43 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
     cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
     // SAFETY: entries that are current lead to blocks of this arena.
     unsafe { go(cpu, entry) }
+}
+
+/// Goes on at RIP, where the block `entry` was when the cache for indirect jumps was told.
+///
+/// # Safety
+/// As [`go`].
+#[cold]
+unsafe extern "C-unwind" fn jump_again(cpu: &mut Cpu, entry: *const Insn) -> u32 {
+    let Some(stamp) = cpu.is_still_at_rip(entry) else { return LOOK_UP };
+    // SAFETY: as above.
+    let rip_base = cpu.rip.wrapping_sub(unsafe { (*entry).off }.into());
+    cpu.blocks.set_jump(JumpEntry { rip: cpu.rip, rip_base, entry, mode: cpu.mode.bits(), stamp });
+    cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
+    // SAFETY: the caller's promise.
+    unsafe { go(cpu, entry) }
+}
+
+impl Cpu {
+    /// Whether the block at `entry`, decoded in this mode, is what is at RIP now: in which case it has not to be looked
+    /// up. Returns the stamp of what leads there.
+    fn is_still_at_rip(&mut self, entry: *const Insn) -> Option<u32> {
+        // SAFETY: a block of this arena.
+        let first = unsafe { &*entry };
+        // Only an entry that counts knows where it is.
+        let known = is_usable(entry) && first.has(flag::ENTRY) && self.observe.code.is_empty();
+        let unlimited = match self.mode.bitness() {
+            64 => self.is_canonical(self.rip),
+            32 => !self.mode.is_limited(),
+            _ => false,
+        };
+        if !known || !unlimited {
+            return None;
+        }
+        let linear = self.code_address();
+        let there = self.mmu.translate_fetch(linear) == Ok(first.disp);
+        there.then(|| self.mmu.link_stamp(linear))
+    }
 }
 
 /// Before an instruction that is observed.
@@ -476,6 +528,12 @@ pub unsafe extern "C-unwind" fn pause(cpu: &mut Cpu, i: *const Insn) -> u32 {
     }
     // SAFETY: instructions of a block follow each other.
     unsafe { go(cpu, i.add(1)) }
+}
+
+/// Whether the block at `entry`, which is in the arena of its CPU, is good and where it has always been.
+pub fn is_usable(entry: *const Insn) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { !(*entry).has(flag::GONE) }
 }
 
 /// First instruction of a block that must be decoded again.
@@ -497,7 +555,7 @@ pub unsafe extern "C-unwind" fn forward(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // forwarding block, which is skipped from now on.
     unsafe {
         let target = (*i).imm as *const Insn;
-        if (*target).handler as usize == forward as *const () as usize {
+        if (*target).has(flag::GONE) && (*target).handler as usize == forward as *const () as usize {
             (*i.cast_mut()).imm = (*target).imm;
         }
         go(cpu, target)

@@ -25,8 +25,8 @@ use crate::{
     decode::{Handler, Insn, flag},
     lane::fp::mxcsr::{CONTROL, DEFAULT},
     region::{
-        BlockKey, Entry, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator, digest,
-        exit, fill, layout::GO_ON,
+        BlockKey, Called, Entry, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator,
+        digest, exit, fill, layout::GO_ON,
     },
     semantics::integer::deferred::{Deferred, SETTLED},
 };
@@ -62,6 +62,10 @@ pub struct Instance {
     /// What is left until it is worth a better one: instructions, or as [`layout`](crate::region::layout) says if the region
     /// is a handler, which then counts them itself.
     pub left: i64,
+    /// Of the region, what every passage must know.
+    default_mxcsr: bool,
+    one_page: bool,
+    called: Option<Called>,
     region: Arc<Region>,
     all_points: Vec<*const Insn>,
     /// Times that it has left because a range of accesses was in two pages, and `left` when counting began; `None` when
@@ -97,6 +101,12 @@ impl Instance {
         Instance {
             points: all_points.as_ptr(),
             left,
+            default_mxcsr: region.default_mxcsr,
+            one_page: region.pages.is_empty(),
+            called: match region.entry {
+                Entry::Called(called) => Some(called),
+                Entry::Handler(_) => None,
+            },
             region,
             all_points,
             splits: Some((0, left)),
@@ -165,9 +175,7 @@ impl Hot {
 
 /// Whether this is an entry of no instruction, before a block's first.
 pub fn is_entry(i: &Insn) -> bool {
-    let handler = i.handler as usize;
-    let gone = [handlers::stale as *const () as usize, handlers::forward as *const () as usize];
-    i.has(flag::ENTRY) && !gone.contains(&handler)
+    i.has(flag::ENTRY) && !i.has(flag::GONE)
 }
 
 /// Counts an entry into the block.
@@ -201,9 +209,7 @@ pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
         return unsafe { go(cpu, i.add(1)) };
     }
     let (budget, base) = (cpu.budget, cpu.regs[usize::from(slot::RIP_BASE)]);
-    let Entry::Called(entry) = instance.region.entry else {
-        unreachable!("a region that is a handler itself")
-    };
+    let Some(entry) = instance.called else { unreachable!("a region that is a handler itself") };
     cpu.filled = fill::NO;
     // SAFETY: host code made for this CPU's layout, and the points that it knows by number.
     let left = unsafe { entry(cpu, instance.points) };
@@ -427,12 +433,12 @@ impl Cpu {
     /// Whether an instance can be run now: whether what it takes for granted is so.
     #[inline(always)]
     fn can_run(&mut self, instance: &mut Instance) -> bool {
-        if instance.region.default_mxcsr && self.simd.mxcsr & CONTROL != DEFAULT {
+        if instance.default_mxcsr && self.simd.mxcsr & CONTROL != DEFAULT {
             return false;
         }
         let (stamp, base) = instance.placed;
         let known = self.mmu.is_current(stamp) && base == self.regs[usize::from(slot::RIP_BASE)];
-        instance.region.pages.is_empty() || known || self.place(instance)
+        instance.one_page || known || self.place(instance)
     }
 
     /// Looks whether the pages of a region are where they were when it was made.

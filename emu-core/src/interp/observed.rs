@@ -18,7 +18,6 @@ use super::{
 use crate::{
     arch::{Exception, Seg},
     cpu::{Cpu, ObservedAccess},
-    decode::Handler,
     microcode::interrupt::Held,
     mmu::Denied,
     state::Activity,
@@ -116,8 +115,7 @@ impl Cpu {
         if self.observe.passing.is_some() {
             let JumpEntry { rip, rip_base, entry, mode, stamp } = *self.blocks.jump(self.rip);
             let known = rip == self.rip && mode == self.mode.bits() && self.mmu.is_current(stamp);
-            // SAFETY: entries that are current lead to blocks of this arena.
-            if known && !std::ptr::fn_addr_eq(unsafe { (*entry).handler }, handlers::stale as Handler) {
+            if known && handlers::is_usable(entry) {
                 return Ok(Found { entry, rip_base, stamp, second_page: None });
             }
         }

@@ -72,7 +72,23 @@ impl GuestMemory {
                 Slot { start, end: start + region.len(), host }
             })
             .collect();
-        Ok(GuestMemory { map, slots, size })
+        let memory = GuestMemory { map, slots, size };
+        memory.ask_for_large_pages();
+        Ok(memory)
+    }
+
+    /// Lets the host back RAM by its large pages: fewer page faults, and fewer misses in its TLB.
+    fn ask_for_large_pages(&self) {
+        #[cfg(target_os = "linux")]
+        for slot in self.slots.iter() {
+            let len = (slot.end - slot.start) as usize;
+            // SAFETY: the slot is one mapping of that length, which nothing refers to yet.
+            let advised =
+                unsafe { rustix::mm::madvise(slot.host.cast(), len, rustix::mm::Advice::LinuxHugepage) };
+            if let Err(error) = advised {
+                log::debug!("no large pages for guest memory: {error}");
+            }
+        }
     }
 
     /// Total RAM in bytes.

@@ -76,13 +76,13 @@ fn invpcid(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {
     if pcid > 0xFFF || bad {
         return Err(Exception::GP0);
     }
-    // The MMU keeps translations of the current PCID only.
     let current = if pcide { cpu.control.cr3 & 0xFFF } else { 0 };
     match kind {
         ADDRESS if pcid == current => cpu.mmu.flush_page(linear),
         CONTEXT if pcid == current => cpu.mmu.flush_non_global(),
+        ADDRESS | CONTEXT => cpu.mmu.flush_pcid(pcid),
         ALL_AND_GLOBAL => cpu.mmu.flush_all(),
-        ALL => cpu.mmu.flush_non_global(),
+        ALL => cpu.mmu.flush_all_non_global(),
         _ => {}
     }
     Ok(())

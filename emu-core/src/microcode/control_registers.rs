@@ -153,10 +153,13 @@ impl Cpu {
         if pae {
             self.control.pdpte = self.read_pdptes(value)?;
         }
-        // The MMU keeps translations of one PCID only, and may always forget: nothing more to do if `keep`.
         self.control.cr3 = value;
         let pdpte = self.control.pdpte;
-        self.mmu.set_cr3(value, pdpte);
+        if pcide {
+            self.mmu.set_cr3_and_pcid(value, keep);
+        } else {
+            self.mmu.set_cr3(value, pdpte);
+        }
         Ok(())
     }
 

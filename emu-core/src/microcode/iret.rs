@@ -108,7 +108,7 @@ fn in_protected_mode(cpu: &mut Cpu, w: Width) -> Result<(), Exception> {
         forget_inner_segments(cpu);
     }
     flags_image::load(cpu, image, mask);
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 
@@ -129,7 +129,7 @@ fn to_vm86(cpu: &mut Cpu, mut stack: Stack, eip: u64, cs: u16, image: Flags) -> 
     cpu.regs[slot::RSP] = esp;
     cpu.rip = eip;
     cpu.set_rflags(image & Flags::ALL);
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 

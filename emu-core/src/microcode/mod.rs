@@ -9,7 +9,7 @@ pub mod activity;
 mod bcd;
 mod cache;
 mod control_registers;
-mod cpuid;
+pub mod cpuid;
 pub mod debug;
 mod descriptor;
 mod descriptor_checks;

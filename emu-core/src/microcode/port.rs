@@ -11,9 +11,10 @@ use crate::{
     cpu::{Cpu, slot},
     decode::Insn,
     mmu::Privilege,
-    semantics::{Attr, Emitter, Row, microcode_form},
+    semantics::{Emitter, Row, microcode_form},
 };
 use iced_x86::Code;
+use std::sync::atomic::Ordering;
 
 /// #GP(0) unless the current program may access `size` bytes of ports from `port`: by CPL and IOPL, or by the
 /// permission bitmap of the TSS.
@@ -37,6 +38,14 @@ pub fn check_io_permission(cpu: &mut Cpu, port: u16, size: u64) -> Result<(), Ex
     let bits = cpu.read_linear(linear, Width::W16, Privilege::System)?;
     let wanted = ((1 << size) - 1) << (port % 8);
     if bits & wanted == 0 { Ok(()) } else { Err(Exception::GP0) }
+}
+
+/// After an access, which may change anything outside the CPU: interrupts and breakpoints are looked at before the
+/// next instruction.
+fn look_around(cpu: &mut Cpu) {
+    if cpu.signal.attention().load(Ordering::Relaxed) != 0 || cpu.events.pending_debug != 0 {
+        cpu.leave_block = true;
+    }
 }
 
 /// Reads `w` from `port`. The caller has checked the permission.
@@ -64,6 +73,7 @@ fn input(cpu: &mut Cpu, port: u16, w: Width) -> Result<(), Exception> {
     check_io_permission(cpu, port, w.bytes())?;
     let value = read_port(cpu, port, w);
     cpu.set_reg(w, slot::byte_offset(slot::RAX), value);
+    look_around(cpu);
     Ok(())
 }
 
@@ -71,14 +81,14 @@ fn output(cpu: &mut Cpu, port: u16, w: Width) -> Result<(), Exception> {
     check_io_permission(cpu, port, w.bytes())?;
     let value = cpu.regs[slot::RAX];
     write_port(cpu, port, w, value);
+    look_around(cpu);
     Ok(())
 }
 
 /// Rows of this file.
 pub fn rows<E: Emitter>() -> Vec<Row<E>> {
     use Width::{W8, W16, W32};
-    // A port access may change anything outside the CPU: interrupts are looked at right after it.
-    let port = |code, run| microcode_form(code, run).with(Attr::ENDS_BLOCK);
+    let port = |code, run| microcode_form(code, run);
     vec![
         port(Code::In_AL_imm8, |cpu, i| input(cpu, immediate(i), W8)),
         port(Code::In_AX_imm8, |cpu, i| input(cpu, immediate(i), W16)),

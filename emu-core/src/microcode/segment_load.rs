@@ -23,7 +23,7 @@ pub const fn null_segment(selector: u16, level: u8) -> Segment {
     Segment { selector, attr: (level as u16) << attr::DPL_SHIFT, limit: 0, base: 0, unusable: true }
 }
 
-/// Replaces a segment register; the caller then calls [`Cpu::mode_changed`].
+/// Replaces a segment register; the caller then calls [`Cpu::level_changed`].
 pub fn put(cpu: &mut Cpu, seg: Seg, segment: Segment) {
     cpu.segments.data[seg as usize] = segment;
     // The slots of the others are the mode's to set.
@@ -55,7 +55,8 @@ pub fn load(cpu: &mut Cpu, seg: Seg, selector: u16) -> Result<(), Exception> {
     } else {
         data_segment(cpu, selector)?
     };
-    cpu.set_seg(seg, segment);
+    put(cpu, seg, segment);
+    cpu.level_changed();
     Ok(())
 }
 

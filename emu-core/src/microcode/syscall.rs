@@ -56,7 +56,7 @@ fn syscall(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     cpu.set_rflags(flags & !masked);
     // Whether a single-step trap follows is decided by the TF that the mask has left.
     cpu.events.no_single_step = !cpu.eflags.contains(Flags::TF);
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 
@@ -71,7 +71,7 @@ fn sysret(cpu: &mut Cpu, size: Size) -> Result<(), Exception> {
     enter(cpu, cs, base.wrapping_add(8), 3, size);
     cpu.rip = if size == Size::Code64 { rcx } else { rcx & 0xFFFF_FFFF };
     cpu.set_rflags(Flags::from_bits_truncate(cpu.regs[R11] as u32) & SYSRET_FLAGS);
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 
@@ -89,7 +89,7 @@ fn sysenter(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     enter(cpu, cs, (cs & !3).wrapping_add(8), 0, size);
     cpu.regs[slot::RSP] = cpu.msrs.sysenter_esp & mask;
     cpu.rip = cpu.msrs.sysenter_eip & mask;
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 
@@ -105,7 +105,7 @@ fn sysexit(cpu: &mut Cpu, size: Size) -> Result<(), Exception> {
     enter(cpu, cs, cs.wrapping_add(8), 3, size);
     cpu.rip = rip & mask;
     cpu.regs[slot::RSP] = rsp & mask;
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 

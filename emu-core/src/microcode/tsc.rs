@@ -24,9 +24,24 @@ fn rdtsc(cpu: &mut Cpu, _: &Insn) -> Result<(), Exception> {
     if cpu.control.cr4.contains(Cr4::TSD) && cpu.cpl > 0 {
         return Err(Exception::GP0);
     }
+    if cpu.model.cpus() > 1 {
+        // Not before what another CPU has done, of which this one knows.
+        fence();
+    }
     let tsc = cpu.time_stamp_counter();
     cpu.set_edx_eax(tsc);
     Ok(())
+}
+
+/// Keeps the host from reading its clock before earlier loads are done.
+fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has it.
+    unsafe {
+        std::arch::x86_64::_mm_lfence();
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }
 
 fn rdtscp(cpu: &mut Cpu, i: &Insn) -> Result<(), Exception> {

@@ -119,6 +119,10 @@ impl Cpu {
     pub fn read_linear(&mut self, linear: u64, w: Width, privilege: Privilege) -> Result<u64, Exception> {
         let len = w.bytes();
         self.check_alignment(linear, len, privilege)?;
+        if let Some(host) = self.mmu.direct(linear, len, false, self.user(privilege)) {
+            // SAFETY: the TLB allows this access directly.
+            return Ok(unsafe { load(host, len) });
+        }
         if (linear & 0xFFF) + len > 0x1000 {
             return self.read_across(linear, len, privilege);
         }
@@ -139,6 +143,11 @@ impl Cpu {
     ) -> Result<(), Exception> {
         let len = w.bytes();
         self.check_alignment(linear, len, privilege)?;
+        if let Some(host) = self.mmu.direct(linear, len, true, self.user(privilege)) {
+            // SAFETY: the TLB allows this access directly.
+            unsafe { store(host, len, value) };
+            return Ok(());
+        }
         if (linear & 0xFFF) + len > 0x1000 {
             return self.write_across(linear, &value.to_le_bytes()[..len as usize], privilege);
         }
@@ -313,14 +322,7 @@ impl Cpu {
         match self.memory.ram().host_ptr(physical) {
             // SAFETY: the access lies within one page, which RAM keeps mapped. Other vCPUs may write it at the
             // same time: that is the guest's race, and each of these is a single load on the host.
-            Some(host) => unsafe {
-                match len {
-                    1 => host.read().into(),
-                    2 => host.cast::<u16>().read_unaligned().into(),
-                    4 => host.cast::<u32>().read_unaligned().into(),
-                    _ => host.cast::<u64>().read_unaligned(),
-                }
-            },
+            Some(host) => unsafe { load(host, len) },
             None => self.io.mmio_read(self.id, physical, len as u8),
         }
     }
@@ -332,14 +334,7 @@ impl Cpu {
             Some(host) => {
                 self.before_write(physical, len);
                 // SAFETY: as in `read_physical`.
-                unsafe {
-                    match len {
-                        1 => host.write(value as u8),
-                        2 => host.cast::<u16>().write_unaligned(value as u16),
-                        4 => host.cast::<u32>().write_unaligned(value as u32),
-                        _ => host.cast::<u64>().write_unaligned(value),
-                    }
-                }
+                unsafe { store(host, len, value) }
             }
             None => self.io.mmio_write(self.id, physical, len as u8, value),
         }
@@ -416,6 +411,40 @@ impl Cpu {
                 self.events.pending_debug |= bit;
                 self.leave_block = true;
             }
+        }
+    }
+}
+
+/// Loads `len` (1, 2, 4, 8) bytes, little end first.
+///
+/// # Safety
+/// They are guest RAM.
+#[inline]
+unsafe fn load(host: *const u8, len: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match len {
+            1 => host.read().into(),
+            2 => host.cast::<u16>().read_unaligned().into(),
+            4 => host.cast::<u32>().read_unaligned().into(),
+            _ => host.cast::<u64>().read_unaligned(),
+        }
+    }
+}
+
+/// Stores the low `len` (1, 2, 4, 8) bytes of `value`.
+///
+/// # Safety
+/// As [`load`].
+#[inline]
+unsafe fn store(host: *mut u8, len: u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match len {
+            1 => host.write(value as u8),
+            2 => host.cast::<u16>().write_unaligned(value as u16),
+            4 => host.cast::<u32>().write_unaligned(value as u32),
+            _ => host.cast::<u64>().write_unaligned(value),
         }
     }
 }

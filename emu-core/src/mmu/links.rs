@@ -15,6 +15,12 @@ pub struct Links {
     fetched: Box<[u64; WORDS]>,
 }
 
+impl Default for Links {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Links {
     /// Offset of the stamp of pages that are not global.
     pub const LOCAL: usize = std::mem::offset_of!(Links, local);
@@ -47,6 +53,11 @@ impl Links {
     /// Pages that are not global may be elsewhere.
     pub fn drop_local(&mut self) {
         self.local = self.next();
+    }
+
+    /// Pages that are not global are where they were when the stamp of what leads to them was `stamp`.
+    pub fn restore_local(&mut self, stamp: u32) {
+        self.local = stamp;
     }
 
     /// All pages may be elsewhere. Pages that code was fetched from still count as such: who remembers their

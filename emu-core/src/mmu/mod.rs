@@ -2,17 +2,20 @@
 //! SDM vol. 3, ch. 4.
 //!
 //! The TLB holds one table per kind of access right (see [`Table`]), so that a hit needs one comparison and no
-//! look at the privilege level. A TLB may always forget; this one forgets all non-global translations when CR3
-//! is written, whatever the PCID.
+//! look at the privilege level. A TLB may always forget; this one remembers the last few PCIDs (see `spaces`).
 
 mod access;
+mod fetch;
 mod links;
+mod spaces;
 mod tlb;
 mod walk;
 mod wrap;
 
 pub use access::Privilege;
+use fetch::{FetchEntry, FetchTlb};
 pub use links::Links;
+use spaces::{PCID, Spaces};
 pub use tlb::{FOLD as TLB_FOLD, TLB_ENTRIES, TlbEntry};
 pub use walk::{Access, Translation};
 
@@ -22,7 +25,7 @@ use crate::{
     state::Control,
 };
 use std::sync::Arc;
-use tlb::{FETCH_ENTRIES, FetchEntry, Tlb};
+use tlb::Tlb;
 
 /// Which accesses a TLB table serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +99,9 @@ pub struct Mmu {
     /// How long links between blocks of different pages are good.
     links: Links,
     tables: [Tlb; 3],
-    fetch: Box<[FetchEntry; FETCH_ENTRIES]>,
+    fetch: FetchTlb,
+    /// Address spaces that are not the current one.
+    spaces: Spaces,
     context: Context,
     /// Linear ranges of enabled data breakpoints: (first, last, bit of DR6, on reads too).
     pub(crate) watch: Vec<(u64, u64, u64, bool)>,
@@ -123,13 +128,13 @@ impl Mmu {
     pub fn new(memory: Arc<PhysicalMemory>, physical_bits: u32) -> Self {
         let mut tables = [Tlb::new(), Tlb::new(), Tlb::new()];
         let current = tables[Table::Supervisor as usize].first();
-        let fetch = Box::new([FetchEntry::INVALID; FETCH_ENTRIES]);
         Mmu {
             current,
             generation: 1,
             links: Links::new(),
             tables,
-            fetch,
+            fetch: FetchTlb::new(),
+            spaces: Spaces::default(),
             context: Context::default(),
             watch: Vec::new(),
             observed: Vec::new(),
@@ -147,7 +152,7 @@ impl Mmu {
 
     /// Whether the code at `linear`, which has just been fetched from, is in a global page.
     pub fn is_global_code(&self, linear: u64) -> bool {
-        let entry = &self.fetch[tlb::fetch_index(linear)];
+        let entry = self.fetch.at(linear);
         entry.global && (entry.page ^ linear) & !0xFFF == 0
     }
 
@@ -179,6 +184,15 @@ impl Mmu {
         let entry = self.entry(linear);
         let tag = if write { entry.write } else { entry.read };
         linear.wrapping_sub(tag) <= 4096 - size
+    }
+
+    /// Host address of the `size` bytes at `linear`, if they may be accessed directly at that privilege.
+    #[inline]
+    pub fn direct(&self, linear: u64, size: u64, write: bool, user: bool) -> Option<*mut u8> {
+        let entry = self.tables[self.data_table(user) as usize].entry(linear);
+        let tag = if write { entry.write } else { entry.read };
+        let direct = linear.wrapping_sub(tag) <= 4096 - size;
+        direct.then(|| linear.wrapping_add(entry.addend) as *mut u8)
     }
 
     /// Brings the context up to date with the control registers, AC, CPL. Flushes what a change of the paging
@@ -220,6 +234,13 @@ impl Mmu {
         }
     }
 
+    /// As [`set_context`](Self::set_context) where no control register has changed.
+    pub fn set_privilege(&mut self, eflags: Flags, user: bool) {
+        self.context.user = user;
+        self.context.access_override = eflags.contains(Flags::AC);
+        self.current = self.tables[self.data_table(user) as usize].first();
+    }
+
     /// CR3 has been written: forget all but global translations.
     pub fn set_cr3(&mut self, cr3: u64, pdpte: [u64; 4]) {
         self.context.cr3 = cr3;
@@ -227,14 +248,51 @@ impl Mmu {
         self.flush_non_global();
     }
 
+    /// CR3 has been written while PCIDs are in use. The translations of the new one are good if `keep`.
+    pub fn set_cr3_and_pcid(&mut self, cr3: u64, keep: bool) {
+        let old = std::mem::replace(&mut self.context.cr3, cr3);
+        if (old ^ cr3) & PCID == 0 {
+            if old != cr3 || !keep {
+                self.flush_non_global();
+            }
+            return;
+        }
+        self.next_generation();
+        let mut left = self.spaces.fresh();
+        left.cr3 = old;
+        left.fill(&mut self.tables);
+        self.fetch.take_local(|entry| left.fetches.push(entry));
+        left.stamp = Some(self.links.stamp(false));
+        let entered = self.spaces.take(cr3, keep);
+        self.spaces.park(left);
+        self.links.drop_local();
+        if let Some(entered) = entered {
+            entered.restore(&mut self.tables);
+            if let Some(stamp) = entered.stamp {
+                self.links.restore_local(stamp);
+            }
+            for &fetch in &entered.fetches {
+                self.fetch.fill(fetch);
+                self.links.note(fetch.page, 12);
+            }
+            self.spaces.put_by(entered);
+        }
+    }
+
+    /// The translations of `pcid`, which is not the current one, are good no more.
+    pub fn flush_pcid(&mut self, pcid: u64) {
+        self.spaces.forget(pcid);
+    }
+
     /// Guest-physical pages of RAM that data accesses have reached since everything was forgotten, if
     /// [`generation`](Self::generation) is still the same: for whoever must undo what was stored. A page may
     /// come more than once.
     pub fn reached(&self) -> impl Iterator<Item = u64> + '_ {
-        self.tables.iter().flat_map(Tlb::pages)
+        self.tables.iter().flat_map(Tlb::pages).chain(self.spaces.pages())
     }
 
     /// The table for data accesses at a privilege.
+    #[inline]
     fn data_table(&self, user: bool) -> Table {
         if user {
             Table::User
@@ -249,31 +307,36 @@ impl Mmu {
     pub fn flush_all(&mut self) {
         self.new_generation();
         self.tables.iter_mut().for_each(Tlb::flush_all);
-        *self.fetch = [FetchEntry::INVALID; FETCH_ENTRIES];
+        self.fetch.flush_all();
+        self.spaces.clear();
         self.links.forget_fetches();
     }
 
-    /// Forgets everything but global pages.
+    /// Forgets everything but global pages, of all PCIDs.
+    pub fn flush_all_non_global(&mut self) {
+        self.spaces.clear();
+        self.flush_non_global();
+    }
+
+    /// Forgets everything but global pages, of the current PCID.
     pub fn flush_non_global(&mut self) {
         self.next_generation();
         self.links.drop_local();
         self.tables.iter_mut().for_each(Tlb::flush_non_global);
-        self.fetch.iter_mut().filter(|entry| !entry.global).for_each(|entry| *entry = FetchEntry::INVALID);
+        self.fetch.take_local(|_| ());
     }
 
     /// INVLPG: forgets the page at `linear`.
     pub fn flush_page(&mut self, linear: u64) {
         self.next_generation();
         self.tables.iter_mut().for_each(|table| table.flush_page(linear));
-        self.fetch[tlb::fetch_index(linear)] = FetchEntry::INVALID;
-        // A fetch of the same large page may have filled others.
-        self.fetch.iter_mut().filter(|entry| entry.large).for_each(|entry| *entry = FetchEntry::INVALID);
+        self.fetch.flush_page(linear);
         if self.links.was_fetched(linear) {
             self.links.drop_all();
             self.links.forget_fetches();
+            self.spaces.drop_links();
             // New links are made to pages whose translation is remembered without another walk.
-            let remembered = self.fetch.iter().filter(|entry| entry.page != FetchEntry::INVALID.page);
-            remembered.for_each(|entry| self.links.note(entry.page, 12));
+            self.fetch.iter().for_each(|entry| self.links.note(entry.page, 12));
         }
     }
 
@@ -283,13 +346,14 @@ impl Mmu {
         for table in &mut self.tables {
             any |= table.protect(page);
         }
-        any
+        self.spaces.protect(page) | any
     }
 
     /// Makes all links between pages, and whatever is known by instruction pointer, invalid.
     pub fn new_generation(&mut self) {
         self.next_generation();
         self.links.drop_all();
+        self.spaces.drop_links();
     }
 
     fn next_generation(&mut self) {
@@ -299,7 +363,7 @@ impl Mmu {
     /// Guest-physical address of the code at `linear`.
     #[inline]
     pub fn translate_fetch(&mut self, linear: u64) -> Result<u64, Exception> {
-        let entry = &self.fetch[tlb::fetch_index(linear)];
+        let entry = self.fetch.at(linear);
         let user = self.context.user;
         if entry.page == (linear & !0xFFF) | u64::from(user) {
             return Ok(entry.physical | linear & 0xFFF);
@@ -308,12 +372,12 @@ impl Mmu {
         let physical = self.memory.gate(translation.physical);
         self.admit(linear, physical, Access::Fetch)?;
         let page = (linear & !0xFFF) | u64::from(user);
-        self.fetch[tlb::fetch_index(linear)] = FetchEntry {
+        self.fetch.fill(FetchEntry {
             page,
             physical: physical & !0xFFF,
             global: translation.global,
             large: translation.page_shift > 12,
-        };
+        });
         self.links.note(linear, translation.page_shift);
         Ok(physical)
     }
@@ -435,5 +499,64 @@ mod tests {
         mmu.flush_page(0x6000);
 
         assert_eq!((kept, mmu.is_current(stamp)), (true, false));
+    }
+
+    /// As [`mapped`], but the page at 7000H is not global; and other tables at 10000H that map it to 9000H.
+    fn two_spaces() -> Mmu {
+        let mmu = mapped();
+        let tables = [(0x1_0000u64, 0x1_1003u64), (0x1_1000, 0x1_2003), (0x1_2000, 0x1_3003)];
+        let pages = [(0x1_3038, 0x9003), (0x1_3030, 0x6103), (0x4038, 0x7003)];
+        for (at, entry) in tables.into_iter().chain(pages) {
+            mmu.memory.ram().write(at, &u64::to_le_bytes(entry)).unwrap();
+        }
+        mmu
+    }
+
+    fn both(mmu: &mut Mmu) -> [u64; 2] {
+        [mmu.translate_fetch(0x7000).unwrap(), mmu.translate(0x7000, Access::Write, false).unwrap()]
+    }
+
+    #[test]
+    fn who_comes_back_to_a_pcid_finds_what_was_known() {
+        let mut mmu = two_spaces();
+        assert_eq!(both(&mut mmu), [0x7000; 2]);
+        let stamp = mmu.link_stamp(0x7000);
+        mmu.set_cr3_and_pcid(0x1_0001, true);
+        assert_eq!((both(&mut mmu), mmu.is_current(stamp)), ([0x9000; 2], false));
+        assert!(mmu.protect_from_writes(0x7000), "what is parked, too");
+
+        mmu.memory.ram().write(0x4038, &0xA003u64.to_le_bytes()).unwrap();
+        mmu.set_cr3_and_pcid(0x1000, true);
+        assert_eq!((both(&mut mmu), mmu.is_current(stamp)), ([0x7000; 2], true));
+        mmu.set_cr3_and_pcid(0x1_0001, true);
+        mmu.flush_pcid(0);
+        mmu.set_cr3_and_pcid(0x1000, true);
+        assert_eq!((both(&mut mmu), mmu.is_current(stamp)), ([0xA000; 2], false));
+    }
+
+    #[test]
+    fn without_leave_to_keep_it_a_pcid_begins_anew() {
+        let mut mmu = two_spaces();
+        assert_eq!(both(&mut mmu), [0x7000; 2]);
+        mmu.set_cr3_and_pcid(0x1_0001, false);
+        mmu.memory.ram().write(0x4038, &0xA003u64.to_le_bytes()).unwrap();
+        mmu.set_cr3_and_pcid(0x1000, false);
+        assert_eq!(both(&mut mmu), [0xA000; 2]);
+    }
+
+    #[test]
+    fn links_of_a_parked_space_end_when_fetches_are_forgotten() {
+        let mut mmu = two_spaces();
+        assert_eq!(both(&mut mmu), [0x7000; 2]);
+        let stamp = mmu.link_stamp(0x7000);
+        mmu.set_cr3_and_pcid(0x1_0001, true);
+        assert_eq!(mmu.translate_fetch(0x6000), Ok(0x6000));
+        mmu.flush_page(0x6000);
+        mmu.set_cr3_and_pcid(0x1000, true);
+        assert_eq!((both(&mut mmu), mmu.is_current(stamp)), ([0x7000; 2], false));
+        // They are made again, and end with the page.
+        let stamp = mmu.link_stamp(0x7000);
+        mmu.flush_page(0x7000);
+        assert!(!mmu.is_current(stamp));
     }
 }

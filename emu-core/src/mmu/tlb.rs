@@ -2,8 +2,6 @@
 
 /// Entries per table.
 pub const TLB_ENTRIES: usize = 2048;
-/// Entries of the table for instruction fetches.
-pub const FETCH_ENTRIES: usize = 512;
 
 /// One translation for data accesses. `linear - tag <= 4096 - size` (unsigned) is true exactly if the access
 /// lies in the page, aligned or not.
@@ -38,12 +36,6 @@ pub fn index(linear: u64) -> usize {
     ((linear >> 12) ^ (linear >> FOLD)) as usize & (TLB_ENTRIES - 1)
 }
 
-/// Index into the fetch table.
-#[inline(always)]
-pub fn fetch_index(linear: u64) -> usize {
-    ((linear >> 12) ^ (linear >> 21)) as usize & (FETCH_ENTRIES - 1)
-}
-
 /// Part of every tag that matches nothing: not canonical, and completed so that its index is another entry's.
 const NO_TAG: u64 = 0x8000_0000_0000_0000;
 
@@ -53,24 +45,6 @@ impl TlbEntry {
         let tag = NO_TAG | ((at as u64 ^ 1) << 12);
         TlbEntry { read: tag, write: tag, addend: 0, physical: 0 }
     }
-}
-
-/// One translation for fetches.
-#[derive(Debug, Clone, Copy)]
-pub struct FetchEntry {
-    /// Linear page; bit 0: for user mode.
-    pub page: u64,
-    /// Guest-physical page.
-    pub physical: u64,
-    /// Global.
-    pub global: bool,
-    /// Piece of a page larger than 4 KiB.
-    pub large: bool,
-}
-
-impl FetchEntry {
-    /// Matches nothing: fetch tags have bits 11:1 clear.
-    pub const INVALID: Self = FetchEntry { page: 2, physical: 0, global: false, large: false };
 }
 
 /// What goes into an entry.
@@ -94,13 +68,46 @@ pub struct Fill {
 }
 
 const WORDS: usize = TLB_ENTRIES / 64;
+/// Words of the filter of large pages.
+const FILTER: usize = 64;
 
 /// One table, with a record of which entries are filled, so that flushing costs what was used.
 pub struct Tlb {
     entries: Box<[TlbEntry; TLB_ENTRIES]>,
     used: [u64; WORDS],
     global: [u64; WORDS],
-    large: bool,
+    /// A filter: a bit for each large page that a piece of may be in the table, by the hash of its 4 MiB or its GiB.
+    large: [u64; FILTER],
+}
+
+/// An entry that has been taken out of its table.
+#[derive(Debug, Clone, Copy)]
+pub struct Parked {
+    at: u16,
+    entry: TlbEntry,
+}
+
+impl Parked {
+    /// Guest-physical page.
+    pub fn page(&self) -> u64 {
+        self.entry.physical & !0xFFF
+    }
+
+    /// As [`Tlb::protect`].
+    pub fn protect(&mut self, page: u64) -> bool {
+        let none = TlbEntry::invalid(self.at.into()).write;
+        let direct = self.page() == page && self.entry.write != none;
+        if direct {
+            self.entry.write = none;
+        }
+        direct
+    }
+}
+
+/// Word and bit of the filter for the large page of 2^`shift` bytes, or two of them, at `linear`.
+fn large_bit(linear: u64, shift: u32) -> (usize, u64) {
+    let hash = (linear >> shift).wrapping_add(u64::from(shift) << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((hash >> 58) as usize, 1 << (hash >> 52 & 63))
 }
 
 impl Tlb {
@@ -111,12 +118,18 @@ impl Tlb {
             .into_boxed_slice()
             .try_into()
             .unwrap_or_else(|_| unreachable!("the length is TLB_ENTRIES"));
-        Tlb { entries, used: [0; WORDS], global: [0; WORDS], large: false }
+        Tlb { entries, used: [0; WORDS], global: [0; WORDS], large: [0; FILTER] }
     }
 
     /// Pointer to the first entry; stable for the table's life.
     pub fn first(&mut self) -> *mut TlbEntry {
         self.entries.as_mut_ptr()
+    }
+
+    /// The entry where a translation of `linear` would be.
+    #[inline(always)]
+    pub fn entry(&self, linear: u64) -> &TlbEntry {
+        &self.entries[index(linear)]
     }
 
     /// Guest-physical page of `linear`, if it is known and `write` is allowed.
@@ -150,7 +163,10 @@ impl Tlb {
         } else {
             self.global[at / 64] &= !bit;
         }
-        self.large |= piece != 0;
+        if piece != 0 {
+            let (word, bit) = large_bit(fill.linear, if piece == HUGE { 30 } else { 22 });
+            self.large[word] |= bit;
+        }
     }
 
     /// Guest-physical pages of the entries filled.
@@ -164,7 +180,7 @@ impl Tlb {
     /// Forgets everything.
     pub fn flush_all(&mut self) {
         self.global = [0; WORDS];
-        self.large = false;
+        self.large = [0; FILTER];
         self.flush_non_global();
     }
 
@@ -181,11 +197,44 @@ impl Tlb {
         }
     }
 
+    /// Moves everything not global to the end of `parked`.
+    pub fn park(&mut self, parked: &mut Vec<Parked>) {
+        for word in 0..WORDS {
+            let mut bits = self.used[word] & !self.global[word];
+            self.used[word] &= self.global[word];
+            while bits != 0 {
+                let at = word * 64 + bits.trailing_zeros() as usize;
+                let entry = std::mem::replace(&mut self.entries[at], TlbEntry::invalid(at));
+                if entry.addend != 0 {
+                    parked.push(Parked { at: at as u16, entry });
+                }
+                bits &= bits - 1;
+            }
+        }
+    }
+
+    /// Puts back what was parked, where no global entry has taken its place.
+    pub fn unpark(&mut self, parked: &[Parked]) {
+        for &Parked { at, entry } in parked {
+            let (at, bit) = (usize::from(at), 1u64 << (at % 64));
+            if self.used[at / 64] & bit == 0 {
+                self.entries[at] = entry;
+                self.used[at / 64] |= bit;
+                self.global[at / 64] &= !bit;
+            }
+        }
+    }
+
     /// Forgets the page at `linear`, all of it if it is larger than 4 KiB.
     pub fn flush_page(&mut self, linear: u64) {
-        let at = index(linear);
+        let (at, bit) = (index(linear), 1 << (index(linear) % 64));
         self.entries[at] = TlbEntry::invalid(at);
-        if self.large {
+        self.used[at / 64] &= !bit;
+        let may_be_large = [22, 30].into_iter().any(|shift| {
+            let (word, bit) = large_bit(linear, shift);
+            self.large[word] & bit != 0
+        });
+        if may_be_large {
             self.flush_pieces(linear);
         }
     }

@@ -21,6 +21,7 @@ use emu_core::{
     clock::{NANOS_PER_SECOND, Timer, VmClock},
 };
 use registers::{B, C, UIP, VRT, index};
+use std::cell::Cell;
 
 /// Ports: index and data.
 pub const PORTS: u16 = 2;
@@ -49,6 +50,9 @@ pub struct RtcWires {
     pub timer: Timer,
 }
 
+/// Seconds since 1970, weekday shift, format.
+type Meaning = (i64, u8, Format);
+
 /// The RTC and its RAM. One region of [`PORTS`] ports.
 pub struct Mc146818 {
     wires: RtcWires,
@@ -69,6 +73,8 @@ pub struct Mc146818 {
     weekday_shift: u8,
     /// The time registers while updates are stopped (SET, or the divider held in reset).
     stopped: Option<TimeRegisters>,
+    /// The time registers that were worked out last, and what from.
+    shown: Cell<Option<(Meaning, TimeRegisters)>>,
     /// Machine time up to which flags are set in C.
     settled: i64,
 }
@@ -91,6 +97,7 @@ impl Mc146818 {
             epoch: now,
             weekday_shift: 0,
             stopped: None,
+            shown: Cell::default(),
             settled: now,
         }
     }
@@ -179,7 +186,8 @@ impl Mc146818 {
                 }
             }
         }
-        if let Some(period) = self.period()
+        if !self.c.contains(C::PF)
+            && let Some(period) = self.period()
             && self.periods_at(now, period) > self.periods_at(self.settled, period)
         {
             self.c |= C::PF;
@@ -221,7 +229,17 @@ impl Mc146818 {
     }
 
     fn time_registers(&self) -> TimeRegisters {
-        let running = || TimeRegisters::at(self.seconds_at(self.settled), self.weekday_shift, self.format());
+        let running = || {
+            let time = (self.seconds_at(self.settled), self.weekday_shift, self.format());
+            match self.shown.get() {
+                Some((shown, registers)) if shown == time => registers,
+                _ => {
+                    let registers = TimeRegisters::at(time.0, time.1, time.2);
+                    self.shown.set(Some((time, registers)));
+                    registers
+                }
+            }
+        };
         self.stopped.unwrap_or_else(running)
     }
 

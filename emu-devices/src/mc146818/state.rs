@@ -40,6 +40,7 @@ impl Snapshot for Mc146818 {
             epoch,
             weekday_shift,
             stopped,
+            shown: _,
             settled,
         } = self;
         RtcState {
@@ -76,6 +77,7 @@ impl Snapshot for Mc146818 {
             epoch,
             weekday_shift,
             stopped,
+            shown: Default::default(),
             settled,
         };
         rtc.drive();

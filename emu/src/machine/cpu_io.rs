@@ -1,7 +1,7 @@
 //! What a running vCPU reaches of the machine: [`CpuIo`] over bus, APICs and clock.
 //!
-//! The way of a port access: the bus finds the device (a shared lock on its table), the device is locked, does
-//! its work, and is unlocked. No allocation, and no lock that two vCPUs at different devices would share.
+//! The way of a port access: the bus finds the device, which is locked, does its work, and is unlocked, all under a
+//! reader's lock on the bus' table. No allocation, and no lock that two vCPUs at different devices would share.
 
 use super::{
     chipset::Chipset,

@@ -56,7 +56,7 @@ impl Target {
         self.cs.attr & attr::L != 0
     }
 
-    /// CS and RIP become those of the target. The caller then calls [`Cpu::mode_changed`].
+    /// CS and RIP become those of the target. The caller then calls [`Cpu::level_changed`].
     pub fn put(&self, cpu: &mut Cpu) {
         put(cpu, Seg::Cs, self.cs);
         cpu.rip = self.rip;
@@ -65,7 +65,7 @@ impl Target {
     /// Goes there at the current privilege level.
     pub fn commit(&self, cpu: &mut Cpu) {
         self.put(cpu);
-        cpu.mode_changed();
+        cpu.level_changed();
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn far_return(cpu: &mut Cpu, w: Width, parameters: u64) -> Result<(),
     target.put(cpu);
     put_outer_stack(cpu, ss, rsp, parameters);
     forget_inner_segments(cpu);
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 

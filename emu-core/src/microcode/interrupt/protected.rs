@@ -50,7 +50,7 @@ pub(super) fn deliver(cpu: &mut Cpu, event: &Event) -> Result<(), Exception> {
     if matches!(gate.kind, system_type::INTERRUPT_GATE16 | system_type::INTERRUPT_GATE32) {
         cpu.eflags.remove(Flags::IF);
     }
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub(super) fn deliver(cpu: &mut Cpu, event: &Event) -> Result<(), Exception> {
     stack.commit(cpu);
     target.put(cpu);
     cpu.eflags.remove(Flags::IF | Flags::TF | Flags::RF | Flags::AC);
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 

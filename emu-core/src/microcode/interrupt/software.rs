@@ -42,7 +42,7 @@ fn redirect(cpu: &mut Cpu, vector: u8) -> Result<(), Exception> {
     real::enter(cpu, (entry >> 16) as u16, entry & 0xFFFF, flags)?;
     cpu.eflags.remove(Flags::TF | Flags::RF | if virtual_flag { Flags::VIF } else { Flags::IF });
     cpu.events.no_single_step = true;
-    cpu.mode_changed();
+    cpu.level_changed();
     Ok(())
 }
 
