@@ -15,6 +15,12 @@ pub struct Links {
     fetched: Box<[u64; WORDS]>,
 }
 
+impl Default for Links {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Links {
     /// Offset of the stamp of pages that are not global.
     pub const LOCAL: usize = std::mem::offset_of!(Links, local);
