@@ -2,7 +2,9 @@
 
 mod arithmetic;
 mod compiled;
+mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod golden;
 mod lanes;
 pub mod machine;
+mod two_cpus;
