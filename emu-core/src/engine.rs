@@ -3,6 +3,9 @@
 //! The engine owns its loop and calls *out* through [`CpuIo`]; other threads reach *in* only through the
 //! vCPU's [`VcpuSignal`].
 
+mod no_devices;
+
+pub use no_devices::NoDevices;
 use parking_lot::{Condvar, Mutex};
 use std::{
     sync::atomic::{AtomicI64, AtomicU32, Ordering},

@@ -4,51 +4,11 @@ use emu_core::{
     arch::{Cr0, Cr4, Efer, Segment},
     cpu::Cpu,
     cpu_model::CpuModel,
-    engine::{CpuIo, VcpuSignal, request},
+    engine::{NoDevices, VcpuSignal},
     memory::{GuestMemory, PhysicalMemory},
 };
 use iced_x86::code_asm::*;
 use std::sync::Arc;
-
-/// A machine without devices: port 0xF4 stops the CPU.
-struct Bare(Arc<VcpuSignal>);
-
-impl CpuIo for Bare {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&self, _: usize, port: u16, _: u8, _: u32) {
-        if port == 0xF4 {
-            self.0.raise(request::STOP);
-        }
-    }
-    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {
-        self.0.raise(request::STOP);
-    }
-}
 
 const CODE: u64 = 0x10_0000;
 const STACK: u64 = 0x20_0000;
@@ -65,7 +25,7 @@ fn long_mode(code: &[u8]) -> Box<Cpu> {
     let signal = Arc::<VcpuSignal>::default();
     let memory = Arc::new(PhysicalMemory::new(ram));
     let model = Arc::new(CpuModel::named("max").unwrap());
-    let mut cpu = Cpu::new(0, model, memory, signal.clone(), Arc::new(Bare(signal)));
+    let mut cpu = Cpu::new(0, model, memory, signal.clone(), Arc::new(NoDevices::stopping_at(0xF4, signal)));
     let mut state = cpu.save_state();
     state.control.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP;
     state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
@@ -182,8 +142,13 @@ fn the_same_instruction_pointer_in_another_code_segment_is_another_place() {
     ram.write(0x2_0200, &[0x83, 0xC3, 0x10, 0xE6, 0xF4]).unwrap();
     let signal = Arc::<VcpuSignal>::default();
     let model = Arc::new(CpuModel::named("max").unwrap());
-    let mut cpu =
-        Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), signal.clone(), Arc::new(Bare(signal)));
+    let mut cpu = Cpu::new(
+        0,
+        model,
+        Arc::new(PhysicalMemory::new(ram)),
+        signal.clone(),
+        Arc::new(NoDevices::stopping_at(0xF4, signal)),
+    );
     let mut state = cpu.save_state();
     state.segments.data[1] = Segment { attr: 0x9B, ..Segment::real(0x1000) };
     state.general.rip = 0x100;

@@ -6,7 +6,7 @@ use emu_core::{
     arch::{Cr0, Cr4, Efer, Flags, Segment, Xcr0},
     cpu::Cpu,
     cpu_model::CpuModel,
-    engine::CpuIo,
+    engine::NoDevices,
     memory::{GuestMemory, PhysicalMemory},
     semantics::{
         Attr, Key, Run, Table,
@@ -123,39 +123,6 @@ impl Drop for Native {
     }
 }
 
-struct NoDevices;
-
-impl CpuIo for NoDevices {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&self, _: usize, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {}
-}
-
 const CODE: u64 = 0x10_0000;
 const DATA: u64 = 0x11_0000;
 
@@ -168,7 +135,8 @@ fn long_mode() -> Box<Cpu> {
         ram.write(0x3000 + 8 * n, &(n << 21 | 0x83).to_le_bytes()).unwrap();
     }
     let model = Arc::new(CpuModel::named("max").unwrap());
-    let mut cpu = Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), Arc::default(), Arc::new(NoDevices));
+    let mut cpu =
+        Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), Arc::default(), Arc::new(NoDevices::new()));
     let mut state = cpu.save_state();
     state.control.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP;
     state.control.cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT | Cr4::OSXSAVE;

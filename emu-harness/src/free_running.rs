@@ -20,7 +20,7 @@ use emu_core::{
     region::Thresholds,
     state::TableRegister,
 };
-use emu_jit::{Jit, JitError, Options};
+use emu_jit::{JitError, Options, Stress};
 use std::sync::Arc;
 
 /// Pages of the system, behind the paging structures: what user code cannot reach.
@@ -107,15 +107,16 @@ impl FreeRunning {
     }
 
     /// The same with code translated for both tiers as soon as it is executed again, which it is: each setup is
-    /// executed as often as it takes.
+    /// executed as often as it takes. With `stress` something is overdone.
     ///
     /// # Errors
     /// If there is no translator for this host.
-    pub fn translated(interrupts: Option<u64>) -> Result<Self, JitError> {
+    pub fn translated(interrupts: Option<u64>, stress: Option<Stress>) -> Result<Self, JitError> {
         let mut free = Self::new(interrupts);
         let thresholds = Thresholds { warm: 1, hot: 1 };
-        let jit = Jit::new(Options { threads: 0, cache: 16 << 20, thresholds, ..Options::default() })?;
-        free.interpreter.cpu.set_translator(Arc::new(jit));
+        let options = Options { threads: 0, cache: 16 << 20, thresholds, stress, ..Options::default() };
+        let translator = emu_jit::translator(options, &free.interpreter.cpu.memory)?;
+        free.interpreter.cpu.set_translator(translator);
         free.passes = 5;
         Ok(free)
     }

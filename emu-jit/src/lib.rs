@@ -26,7 +26,7 @@ use emitter::x87::Sequences;
 use emu_core::{
     decode::Handler,
     engine::{VcpuSignal, request},
-    region::{BlockKey, Called, Entry, Point, Region, Source, Thresholds, Tier, Translator},
+    region::{BlockKey, Called, Entry, Eviction, Point, Region, Source, Thresholds, Tier, Translator},
 };
 use host::{Host, HostError};
 use parking_lot::Mutex;
@@ -38,12 +38,12 @@ use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
 };
-pub use stress::{Invalidating, Stress};
+pub use stress::{Stress, translator};
 use thiserror::Error;
 
 /// What can be chosen.
@@ -60,6 +60,13 @@ pub struct Options {
     /// What is done harder than is good, for tests.
     pub stress: Option<Stress>,
 }
+
+/// Regions that wait to be translated at most: what a few seconds of translating bring about.
+const MAX_WAITING: usize = 4096;
+/// Room for code is made when less than one part in this is free,
+const SPARE: usize = 4;
+/// and when one part in this has been used since the last time.
+const BETWEEN_LOOKS: usize = 8;
 
 /// What has been measured to be best for a boot of Linux.
 const THRESHOLDS: Thresholds = Thresholds { warm: 400, hot: 3_000_000 };
@@ -87,7 +94,7 @@ pub enum JitError {
 /// The translator of a machine.
 pub struct Jit {
     shared: Arc<Shared>,
-    requests: Option<Mutex<mpsc::Sender<Request>>>,
+    requests: Option<Mutex<mpsc::SyncSender<Request>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -107,20 +114,50 @@ struct Shared {
     regions: Mutex<FxHashMap<BlockKey, Arc<Region>>>,
     ready: Mutex<FxHashMap<usize, Vec<Arc<Region>>>>,
     counters: Counters,
-    epoch: AtomicU64,
+    room: Room,
+    /// Nobody wants what is still to be translated.
+    closing: AtomicBool,
     /// Of the CPUs that have asked for something.
     signals: Mutex<FxHashMap<usize, Arc<VcpuSignal>>>,
 }
 
 impl Shared {
-    /// There is no room for more code: every CPU lets go of what it has.
-    fn make_room(&self) {
-        self.regions.lock().clear();
-        self.ready.lock().clear();
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+    /// Places `code`, and sees to it that there will be room for more. `None`: there is none.
+    fn place(&self, code: &[u8]) -> Option<Code> {
+        let size = self.memory.size();
+        let placed = self.memory.place(code);
+        let since = self.room.placed.fetch_add(code.len(), Ordering::Relaxed) + code.len();
+        let looks = since >= size / BETWEEN_LOOKS;
+        if placed.is_none() {
+            // To look at what is used, not long ago, has not been enough.
+            self.make_room(!looks);
+        } else if looks && self.memory.used() > size - size / SPARE {
+            self.make_room(false);
+        }
+        placed
+    }
+
+    /// Every CPU lets go of the regions that it has: of those that it has not used for a while, or of `all`.
+    fn make_room(&self, all: bool) {
+        self.room.placed.store(0, Ordering::Relaxed);
+        if all {
+            self.room.clearances.fetch_add(1, Ordering::SeqCst);
+            self.ready.lock().clear();
+        } else {
+            self.room.looks.fetch_add(1, Ordering::SeqCst);
+        }
         for signal in self.signals.lock().values() {
             signal.raise(request::TRANSLATED);
         }
+        self.release();
+    }
+
+    /// Gives back the code of regions that no CPU has any more.
+    fn release(&self) {
+        let mut regions = self.regions.lock();
+        let before = regions.len();
+        regions.retain(|_, region| Arc::strong_count(region) > 1);
+        self.room.released.fetch_add((before - regions.len()) as u64, Ordering::Relaxed);
     }
 
     /// Whether `source` is for the baseline compiler.
@@ -148,10 +185,7 @@ impl Shared {
     /// Host code for `source` by the baseline compiler, if it is worth any and there is room.
     fn translate_plainly(&self, source: &Source) -> Option<Region> {
         let Baseline { bytes, points } = baseline::compile(source, self.memory.addresses())?;
-        let Some(code) = self.memory.place(&bytes) else {
-            self.make_room();
-            return None;
-        };
+        let code = self.place(&bytes)?;
         // SAFETY: a handler has been made there.
         let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address()) };
         Some(self.region(source, Entry::Handler(entry), (code, None), points, false))
@@ -168,8 +202,11 @@ impl Shared {
         let counters = &self.counters;
         let instructions: i64 = source.blocks.iter().map(emu_core::region::SourceBlock::count).sum();
         let number = counters.regions.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.options.stress == Some(Stress::Evict) && number.is_multiple_of(stress::EVICTION) {
-            self.make_room();
+        if source.tier == Tier::Hot {
+            counters.hot.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(all) = self.options.stress.and_then(|stress| stress.evicts(number)) {
+            self.make_room(all);
         }
         if let Some(perf) = &self.perf {
             perf.tell(source, &code.0);
@@ -187,9 +224,22 @@ impl Shared {
     }
 }
 
+/// How room for code is made.
+#[derive(Default)]
+struct Room {
+    /// Bytes of code made since the last time.
+    placed: AtomicUsize,
+    /// Times that CPUs were asked to let go of what they do not use, and of all.
+    looks: AtomicU64,
+    clearances: AtomicU64,
+    /// Regions whose code was given back.
+    released: AtomicU64,
+}
+
 #[derive(Default)]
 struct Counters {
     regions: AtomicU64,
+    hot: AtomicU64,
     instructions: AtomicU64,
     nanoseconds: AtomicU64,
 }
@@ -212,10 +262,11 @@ impl Jit {
             regions: Mutex::default(),
             ready: Mutex::default(),
             counters: Counters::default(),
-            epoch: AtomicU64::new(0),
+            room: Room::default(),
+            closing: AtomicBool::new(false),
             signals: Mutex::default(),
         });
-        let (requests, inbox) = mpsc::channel();
+        let (requests, inbox) = mpsc::sync_channel(MAX_WAITING);
         let inbox = Arc::new(Mutex::new(inbox));
         let mut threads = Vec::new();
         for number in 0..options.threads {
@@ -244,9 +295,13 @@ impl Jit {
         let counters = &self.shared.counters;
         Stats {
             regions: counters.regions.load(Ordering::Relaxed),
+            hot: counters.hot.load(Ordering::Relaxed),
             instructions: counters.instructions.load(Ordering::Relaxed),
             nanoseconds: counters.nanoseconds.load(Ordering::Relaxed),
             bytes: self.shared.memory.used() as u64,
+            looks: self.shared.room.looks.load(Ordering::Relaxed),
+            clearances: self.shared.room.clearances.load(Ordering::Relaxed),
+            released: self.shared.room.released.load(Ordering::Relaxed),
         }
     }
 }
@@ -254,6 +309,7 @@ impl Jit {
 impl Drop for Jit {
     fn drop(&mut self) {
         self.requests = None;
+        self.shared.closing.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             // A panic there has been reported.
             let _ = thread.join();
@@ -271,8 +327,8 @@ impl Translator for Jit {
         }
         let request = Request { vcpu, signal: signal.clone(), source };
         match &self.requests {
-            // Without a receiver the threads have died of a bug, and the interpreter goes on.
-            Some(requests) => drop(requests.lock().send(request)),
+            // If there is no room for it, or if the threads have died of a bug, code stays as it is.
+            Some(requests) => drop(requests.lock().try_send(request)),
             None => Workshop::new(&self.shared).serve(&request),
         }
     }
@@ -282,8 +338,12 @@ impl Translator for Jit {
     fn find(&self, key: BlockKey) -> Option<Arc<Region>> {
         self.shared.regions.lock().get(&key).cloned()
     }
-    fn epoch(&self) -> u64 {
-        self.shared.epoch.load(Ordering::SeqCst)
+    fn eviction(&self) -> Eviction {
+        let Room { looks, clearances, .. } = &self.shared.room;
+        Eviction { unused: looks.load(Ordering::SeqCst), all: clearances.load(Ordering::SeqCst) }
+    }
+    fn released(&self) {
+        self.shared.release();
     }
     fn thresholds(&self) -> Thresholds {
         let thresholds = self.shared.options.thresholds;
@@ -296,6 +356,9 @@ fn translate_requests(shared: &Shared, inbox: &Mutex<mpsc::Receiver<Request>>) {
     loop {
         let request = inbox.lock().recv();
         let Ok(request) = request else { return };
+        if shared.closing.load(Ordering::Relaxed) {
+            return;
+        }
         workshop.serve(&request);
         request.signal.raise(request::TRANSLATED);
     }
@@ -325,14 +388,11 @@ impl<'a> Workshop<'a> {
         let built = region::build(host, memory, source, &mut self.context.func, &mut self.builder);
         let Some(facts) = built else { return Ok(None) };
         if facts.sequences.as_ref().is_some_and(|sequences| sequences.failed) {
-            self.shared.make_room();
+            self.shared.make_room(true);
             return Ok(None);
         }
         let bytes = self.shared.host.compile(&mut self.context, source.tier == Tier::Hot, &facts.opaque)?;
-        let Some(code) = self.shared.memory.place(&bytes) else {
-            self.shared.make_room();
-            return Ok(None);
-        };
+        let Some(code) = self.shared.place(&bytes) else { return Ok(None) };
         // SAFETY: a function of this signature has been made there.
         let entry = unsafe { std::mem::transmute::<*const u8, Called>(code.address()) };
         let entry = Entry::Called(entry);

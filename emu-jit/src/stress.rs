@@ -1,16 +1,23 @@
 //! Doing more of something than is good, so that tests see what is rare otherwise.
 
-use crate::Jit;
+use crate::{Jit, JitError, Options};
 use emu_core::{
     engine::VcpuSignal,
     memory::{CodeMap, MemoryEvent, PhysicalMemory},
-    region::{BlockKey, Region, Source, Thresholds, Translator},
+    region::{BlockKey, Eviction, Region, Source, Thresholds, Translator},
 };
 use parking_lot::Mutex;
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-/// Regions after which all are let go of.
-pub(crate) const EVICTION: u64 = 64;
+/// Regions after which the unused ones are let go of; every other time all are.
+const EVICTION: u64 = 32;
 /// Regions that are translated between one and its invalidation.
 const DELAY: usize = 8;
 
@@ -21,9 +28,9 @@ pub enum Stress {
     Warm,
     /// Whatever is translated is translated for [`Tier::Hot`](emu_core::region::Tier::Hot) at once.
     Hot,
-    /// The memory for code is taken for full again and again.
+    /// The memory for code is taken for full, or for nearly full, again and again.
     Evict,
-    /// Code is taken for written again and again: see [`Invalidating`].
+    /// Code is taken for written again and again. Needs [`translator`].
     Invalidate,
 }
 
@@ -36,20 +43,41 @@ impl Stress {
             Stress::Evict | Stress::Invalidate => chosen,
         }
     }
+
+    /// Whether room is to be made after region `number`, and whether of all regions.
+    pub(crate) fn evicts(self, number: u64) -> Option<bool> {
+        (self == Stress::Evict && number.is_multiple_of(EVICTION))
+            .then(|| number.is_multiple_of(2 * EVICTION))
+    }
+}
+
+/// The translator of a machine with `memory`, stressed as `options` say.
+pub fn translator(options: Options, memory: &Arc<PhysicalMemory>) -> Result<Arc<dyn Translator>, JitError> {
+    let jit = Jit::new(options)?;
+    Ok(match options.stress {
+        Some(Stress::Invalidate) => Arc::new(Invalidating::new(jit, memory.clone())),
+        _ => Arc::new(jit),
+    })
 }
 
 /// A translator that tells all CPUs, each time it is asked for a region, that the code of an earlier one has been
 /// written. Nothing is written: they must only behave as if.
-pub struct Invalidating {
+struct Invalidating {
     jit: Jit,
     memory: Arc<PhysicalMemory>,
     asked: Mutex<VecDeque<BlockKey>>,
+    told: AtomicU64,
 }
 
 impl Invalidating {
-    /// `jit`, for CPUs with `memory`.
-    pub fn new(jit: Jit, memory: Arc<PhysicalMemory>) -> Self {
-        Invalidating { jit, memory, asked: Mutex::default() }
+    fn new(jit: Jit, memory: Arc<PhysicalMemory>) -> Self {
+        Invalidating { jit, memory, asked: Mutex::default(), told: AtomicU64::new(0) }
+    }
+}
+
+impl Drop for Invalidating {
+    fn drop(&mut self) {
+        log::debug!("code taken for written {} times", self.told.load(Ordering::Relaxed));
     }
 }
 
@@ -68,6 +96,7 @@ impl Translator for Invalidating {
         drop(asked);
         if let Some((address, _)) = written {
             let granules = CodeMap::granules(address, 1);
+            self.told.fetch_add(1, Ordering::Relaxed);
             self.memory.code().tell_all(MemoryEvent::CodeWritten(address & !0xFFF, granules));
         }
         self.jit.request(vcpu, signal, source);
@@ -81,7 +110,10 @@ impl Translator for Invalidating {
     fn thresholds(&self) -> Thresholds {
         self.jit.thresholds()
     }
-    fn epoch(&self) -> u64 {
-        self.jit.epoch()
+    fn eviction(&self) -> Eviction {
+        self.jit.eviction()
+    }
+    fn released(&self) {
+        self.jit.released();
     }
 }

@@ -18,6 +18,9 @@ pub const DEFAULT_FILTER: &str = "warn";
 /// Parts of emu that a filter can name: the crates.
 const PARTS: [&str; 5] = ["emu", "emu_core", "emu_devices", "emu_jit", "firmware"];
 
+/// Code generators, which tell of every function that they make. What they refuse `emu_jit` tells.
+const NOT_OURS: [&str; 3] = ["cranelift_codegen", "cranelift_frontend", "regalloc2"];
+
 /// Checks a filter: levels, or parts with levels, separated by commas. The logging library itself would take
 /// any word for the name of a part, and a misspelled level would silently log nothing.
 pub fn parse_filter(text: &str) -> Result<String, String> {
@@ -49,8 +52,12 @@ pub fn start(filter: &str, file: Option<&Path>) -> Result<(), OptionError> {
             OptionError::new("--log-file", path.display(), problem)
         })?),
     };
-    let logger = Builder::new()
-        .parse_filters(filter)
+    let mut builder = Builder::new();
+    builder.parse_filters(filter);
+    for part in NOT_OURS {
+        builder.filter_module(part, LevelFilter::Off);
+    }
+    let logger = builder
         .target(Target::Pipe(target))
         .format(|out, record| {
             let level = record.level().as_str().to_ascii_lowercase();

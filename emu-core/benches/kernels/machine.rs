@@ -5,54 +5,15 @@ use emu_core::{
     arch::{Cr0, Cr4, Efer, Segment},
     cpu::Cpu,
     cpu_model::CpuModel,
-    engine::{CpuIo, VcpuSignal, request},
+    engine::{NoDevices, VcpuSignal},
     memory::{GuestMemory, PhysicalMemory},
+    state::Activity,
 };
 use iced_x86::code_asm::{CodeAssembler, al};
 use std::sync::Arc;
 
 /// Port that stops the CPU.
 const STOP_PORT: u16 = 0xF4;
-
-/// Nothing but the port that stops.
-struct NoDevices(Arc<VcpuSignal>);
-
-impl CpuIo for NoDevices {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&self, _: usize, port: u16, _: u8, _: u32) {
-        if port == STOP_PORT {
-            self.0.raise(request::STOP);
-        }
-    }
-    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {
-        panic!("the kernel has faulted three times over");
-    }
-}
 
 /// A CPU about to run a kernel, any number of times.
 pub struct Machine {
@@ -74,7 +35,7 @@ impl Machine {
         ram.write(CODE, &code).expect("kernels are smaller than RAM");
         let signal = Arc::<VcpuSignal>::default();
         let model = Arc::new(CpuModel::named("max").expect("a model of that name exists"));
-        let io = Arc::new(NoDevices(signal.clone()));
+        let io = Arc::new(NoDevices::stopping_at(STOP_PORT, signal.clone()));
         let mut cpu = Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), signal, io);
         enter_long_mode(&mut cpu);
         Machine { cpu, unit: kernel.unit, cold: kernel.cold }
@@ -89,6 +50,7 @@ impl Machine {
         }
         let before = self.cpu.executed;
         self.cpu.run();
+        assert_ne!(self.cpu.events.activity, Activity::Shutdown, "the kernel has faulted three times over");
         match self.unit {
             Unit::Instruction => self.cpu.executed - before,
             Unit::Walk(count) | Unit::Byte(count) => count,

@@ -22,6 +22,7 @@ impl Cpu {
         if requests & request::TRANSLATED != 0 {
             self.signal.clear(request::TRANSLATED);
             self.attach_ready();
+            self.release_regions();
         }
         if requests & request::STOP != 0 {
             self.signal.clear(request::STOP);

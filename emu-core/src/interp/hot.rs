@@ -25,8 +25,8 @@ use crate::{
     decode::{Handler, Insn, flag},
     lane::fp::mxcsr::{CONTROL, DEFAULT},
     region::{
-        BlockKey, Called, Entry, Next, Point, Region, Source, SourceBlock, Thresholds, Tier, Translator,
-        digest, exit, fill, layout::GO_ON,
+        BlockKey, Called, Entry, Eviction, Next, Point, Region, Source, SourceBlock, Thresholds, Tier,
+        Translator, digest, exit, fill, layout::GO_ON,
     },
     semantics::integer::deferred::{Deferred, SETTLED},
 };
@@ -51,6 +51,8 @@ const NOTED: u32 = 1 << 8;
 const PLACES: usize = 16;
 /// Times that a region is made anew for their sake.
 const REMADE: u8 = 3;
+/// Times that a hot region that was not used is spared when room is needed.
+const SPARED: u8 = 1;
 /// Times that a block may be decoded anew before it is left to the interpreter for good.
 const REWRITES: u8 = 16;
 
@@ -73,6 +75,10 @@ pub struct Instance {
     splits: Option<(u32, i64)>,
     /// Times that it has left by an indirect branch, and `left` when counting began.
     strays: (u32, i64),
+    /// `left` when room was needed last: if it is another now, the region has been used since.
+    seen: i64,
+    /// Times since that it may be spared though it was not used.
+    spared: u8,
     /// If it has several pages: the RIP base for which they are known to be where they should, and the stamp under which.
     placed: (u32, u64),
 }
@@ -82,7 +88,9 @@ pub struct Instance {
 pub struct Hot {
     translator: Option<Arc<dyn Translator>>,
     thresholds: Option<Thresholds>,
-    epoch: u64,
+    eviction: Eviction,
+    /// Regions were let go of because of it, and the translator does not know yet.
+    let_go: bool,
     /// By the block that a region begins with.
     instances: FxHashMap<BlockKey, Box<Instance>>,
     /// For each block of a region, the first blocks of the regions that it is in.
@@ -111,8 +119,24 @@ impl Instance {
             all_points,
             splits: Some((0, left)),
             strays: (0, left),
+            // Who has just been attached counts as used.
+            seen: i64::MIN,
+            spared: 0,
             placed: (0, 0),
         }
+    }
+
+    /// Whether it is to be kept though room is needed: it has been used since that was so the last time, or is worth
+    /// more than most.
+    fn is_spared(&mut self) -> bool {
+        if self.left != self.seen {
+            self.spared = if self.region.tier == Tier::Hot { SPARED } else { 0 };
+            self.seen = self.left;
+            return true;
+        }
+        let spared = self.spared > 0;
+        self.spared = self.spared.saturating_sub(1);
+        spared
     }
 
     /// What executes it, as the handler of an entry.
@@ -147,9 +171,23 @@ impl Hot {
     pub fn forget(&mut self, key: BlockKey) -> Vec<BlockKey> {
         let firsts = self.members.remove(&key).unwrap_or_default();
         for first in &firsts {
-            self.retired.extend(self.instances.remove(first));
+            self.retire(*first);
         }
         firsts
+    }
+
+    /// Forgets the region that begins with block `first`.
+    fn retire(&mut self, first: BlockKey) {
+        let Some(instance) = self.instances.remove(&first) else { return };
+        for (key, _) in &instance.region.blocks {
+            if let Some(firsts) = self.members.get_mut(key) {
+                firsts.retain(|other| *other != first);
+                if firsts.is_empty() {
+                    self.members.remove(key);
+                }
+            }
+        }
+        self.retired.push(instance);
     }
 
     /// Forgets all regions.
@@ -351,8 +389,8 @@ impl Cpu {
         self.blocks.flush();
         self.mmu.flush_all();
         let thresholds = Some(translator.thresholds());
-        let epoch = translator.epoch();
-        self.hot = Hot { translator: Some(translator), thresholds, epoch, ..Hot::default() };
+        let eviction = translator.eviction();
+        self.hot = Hot { translator: Some(translator), thresholds, eviction, ..Hot::default() };
     }
 
     /// Forgets all decoded and translated code, and all translations of addresses. Not while code runs.
@@ -555,28 +593,44 @@ impl Cpu {
     /// Begins to use what has been translated for this CPU.
     pub(super) fn attach_ready(&mut self) {
         let Some(translator) = self.hot.translator.clone() else { return };
-        let epoch = translator.epoch();
-        if epoch != self.hot.epoch {
-            self.hot.epoch = epoch;
-            self.let_go();
+        let eviction = translator.eviction();
+        if eviction != self.hot.eviction {
+            let all = eviction.all != self.hot.eviction.all;
+            self.hot.eviction = eviction;
+            self.let_go(all);
         }
         for region in translator.take_ready(self.id) {
             self.attach(&region);
         }
     }
 
-    /// Stops using all regions.
-    fn let_go(&mut self) {
-        for first in self.hot.instances.keys() {
-            let Some(block) = self.blocks.find(*first) else { continue };
-            // SAFETY: the block is in the arena. A region that runs has read its entry already.
-            unsafe {
-                if is_entry(&*block.entry) {
-                    *block.entry = self.hot.entry(*first, block.rewrites);
+    /// Stops using all regions, or those that have not been used for a while.
+    fn let_go(&mut self, all: bool) {
+        self.hot.let_go = true;
+        let instances = self.hot.instances.iter_mut();
+        let cold = instances.filter_map(|(first, instance)| (all || !instance.is_spared()).then_some(*first));
+        for first in cold.collect::<Vec<_>>() {
+            if let Some(block) = self.blocks.find(first) {
+                // SAFETY: the block is in the arena. A region that runs has read its entry already.
+                unsafe {
+                    if is_entry(&*block.entry) {
+                        *block.entry = self.hot.entry(first, block.rewrites);
+                    }
                 }
             }
+            self.hot.retire(first);
         }
-        self.hot.forget_all();
+    }
+
+    /// Gives back what was let go of. Not while a region is running.
+    pub(super) fn release_regions(&mut self) {
+        if !std::mem::take(&mut self.hot.let_go) {
+            return;
+        }
+        self.hot.bury();
+        if let Some(translator) = &self.hot.translator {
+            translator.released();
+        }
     }
 
     /// Begins to use `region`, if all its blocks are known here and have not changed since.
@@ -607,13 +661,14 @@ impl Cpu {
             (*block.entry).imm = &raw const *instance as u64;
             (*block.entry).handler = instance.handler();
         }
+        self.hot.retire(first);
         for &(key, _) in &region.blocks {
             let firsts = self.hot.members.entry(key).or_default();
             if !firsts.contains(&first) {
                 firsts.push(first);
             }
         }
-        self.hot.retired.extend(self.hot.instances.insert(first, instance));
+        self.hot.instances.insert(first, instance);
         true
     }
 }

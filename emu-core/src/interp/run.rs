@@ -205,7 +205,8 @@ impl Cpu {
 
     /// Sleeps until something happens that ends the current inactivity.
     fn sleep(&mut self) {
-        let mut wake = request::STOP | request::MEMORY | request::INIT;
+        // A CPU that sleeps must let go of translated code too.
+        let mut wake = request::STOP | request::MEMORY | request::INIT | request::TRANSLATED;
         match self.events.activity {
             Activity::Active => return,
             Activity::Halted => {

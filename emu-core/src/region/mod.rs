@@ -149,9 +149,20 @@ pub trait Translator: Send + Sync + fmt::Debug {
     fn find(&self, key: BlockKey) -> Option<Arc<Region>>;
     /// When code is hot.
     fn thresholds(&self) -> Thresholds;
-    /// Changes when the memory for host code is full: then every CPU must let go of all regions it has. They are
+    /// Changes when the memory for host code is running full: then every CPU must let go of regions it has. They are
     /// told by [`request::TRANSLATED`](crate::engine::request::TRANSLATED).
-    fn epoch(&self) -> u64;
+    fn eviction(&self) -> Eviction;
+    /// A CPU has let go of regions, and none of those is running any more.
+    fn released(&self);
+}
+
+/// How often CPUs have been asked to let go of regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Eviction {
+    /// Of those that they have not used since they were asked last.
+    pub unused: u64,
+    /// Of all.
+    pub all: u64,
 }
 
 /// When code is hot.

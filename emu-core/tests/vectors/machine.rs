@@ -4,45 +4,12 @@ use emu_core::{
     arch::{Cr0, Cr4, Efer, Segment, Xcr0},
     cpu::Cpu,
     cpu_model::CpuModel,
-    engine::CpuIo,
+    engine::NoDevices,
     memory::{GuestMemory, PhysicalMemory},
     state::TableRegister,
 };
 use iced_x86::code_asm::*;
 use std::sync::Arc;
-
-struct NoDevices;
-
-impl CpuIo for NoDevices {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&self, _: usize, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {}
-}
 
 const GDT: u64 = 0x7000;
 const IDT: u64 = 0x8000;
@@ -78,7 +45,8 @@ pub fn long_mode() -> Box<Cpu> {
         ram.write(IDT + 16 * vector, &(offset & 0xFFFF | 8 << 16 | 0x8E00 << 32).to_le_bytes()).unwrap();
     }
     let model = Arc::new(CpuModel::named("max").unwrap());
-    let mut cpu = Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), Arc::default(), Arc::new(NoDevices));
+    let mut cpu =
+        Cpu::new(0, model, Arc::new(PhysicalMemory::new(ram)), Arc::default(), Arc::new(NoDevices::new()));
     let mut state = cpu.save_state();
     state.control.cr0 = Cr0::PE | Cr0::PG | Cr0::ET | Cr0::NE | Cr0::WP;
     state.control.cr4 = CR4;

@@ -1,6 +1,8 @@
 use super::*;
 use crate::free_running::FreeRunning;
+use emu_jit::Stress;
 use iced_x86::Register;
+use rstest::rstest;
 
 const BLOCKS: u64 = 4000;
 
@@ -85,14 +87,24 @@ fn a_difference_is_shrunk_to_the_piece_that_makes_it() {
 
 #[test]
 fn translated_blocks_do_what_single_instructions_do() {
-    let mut translated = FreeRunning::translated(None).unwrap();
+    let mut translated = FreeRunning::translated(None, None).unwrap();
     agree(&mut Interpreter::new(), &mut translated, 0x3333_4444_5555_6661);
 }
 
 #[test]
 fn interrupts_between_translated_blocks_are_not_noticed() {
-    let mut translated = FreeRunning::translated(Some(0x88)).unwrap();
+    let mut translated = FreeRunning::translated(Some(0x88), None).unwrap();
     agree(&mut Interpreter::new(), &mut translated, 0x4444_5555_6666_7773);
+}
+
+#[rstest]
+fn stress_is_not_noticed(
+    #[values(Stress::Warm, Stress::Hot, Stress::Evict, Stress::Invalidate)] stress: Stress,
+    #[values(None, Some(0x99))] interrupts: Option<u64>,
+) {
+    let mut translated = FreeRunning::translated(interrupts, Some(stress)).unwrap();
+    let report = run(&mut Interpreter::new(), &mut translated, 0x5555_6666_7777_8881, 300);
+    assert!(report.difference.is_none(), "{}", report.difference.unwrap());
 }
 
 /// A loop that calls a function in the next page, in which the interpreter executes an instruction.
@@ -116,7 +128,7 @@ fn a_region_of_two_pages_leaves_and_comes_back_in_either() {
     };
 
     let single = Executor::execute(&mut Interpreter::new(), &setup).unwrap();
-    let translated = FreeRunning::translated(None).unwrap().execute(&setup).unwrap();
+    let translated = FreeRunning::translated(None, None).unwrap().execute(&setup).unwrap();
 
     assert_eq!((single.exception, single.state.general.gpr[3]), (None, 0));
     assert_eq!(differences(&single, &translated), Vec::<String>::new());

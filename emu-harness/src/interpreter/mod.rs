@@ -1,10 +1,8 @@
 //! The interpreter, one instruction at a time: a CPU in any mode with a little memory, no machine around it.
 
-mod bare;
 mod memory;
 mod rest;
 
-pub(crate) use bare::Bare;
 pub use memory::RAM;
 pub(crate) use memory::TABLES;
 pub use rest::{GDT, state_at_rest};
@@ -17,7 +15,7 @@ use emu_core::{
     arch::{Efer, Exception},
     cpu::Cpu,
     cpu_model::{CpuModel, Generation},
-    engine::{CpuIo, VcpuSignal},
+    engine::{CpuIo, NoDevices, VcpuSignal},
     memory::{GuestMemory, PhysicalMemory},
     state::CpuState,
 };
@@ -49,7 +47,7 @@ impl Default for Interpreter {
 impl Interpreter {
     /// After reset.
     pub fn new() -> Self {
-        Self::wired(Arc::new(VcpuSignal::default()), Arc::new(Bare))
+        Self::wired(Arc::new(VcpuSignal::default()), Arc::new(NoDevices::new()))
     }
 
     /// The same with a machine around it.
@@ -67,7 +65,8 @@ impl Interpreter {
         // What the old CPU's TLB knows to be reached the new one's does not.
         self.clear();
         let memory = self.cpu.memory.clone();
-        self.cpu = Cpu::new(0, Arc::new(model), memory, Arc::new(VcpuSignal::default()), Arc::new(Bare));
+        self.cpu =
+            Cpu::new(0, Arc::new(model), memory, Arc::new(VcpuSignal::default()), Arc::new(NoDevices::new()));
         self.generation = self.cpu.mmu.generation();
     }
 

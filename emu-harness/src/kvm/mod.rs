@@ -12,12 +12,13 @@ mod delivery;
 use crate::{
     Executor, Outcome, Setup, Unsuitable,
     corpus::{self, Mode},
-    interpreter::{Bare, Interpreter},
+    interpreter::Interpreter,
 };
 use delivery::{Delivered, Delivery};
 use emu_accel::kvm::{self, Error, Hole, Stop, Unavailable, Vcpu, Vm};
 use emu_core::{
     arch::{Cr0, Efer, Seg, attr, msr},
+    engine::NoDevices,
     state::{Activity, CpuState},
 };
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic as M, Register};
@@ -51,7 +52,7 @@ impl Kvm {
     /// Why it cannot be used.
     pub fn open() -> Result<Self, NoOracle> {
         let kvm = kvm::Kvm::open()?;
-        let holes = Hole::probe(&kvm, &Bare)?;
+        let holes = Hole::probe(&kvm, &NoDevices::new())?;
         let memory = Interpreter::new();
         let vcpu = Vm::new(&kvm, memory.cpu.memory.ram())?.vcpu(0)?;
         Ok(Kvm { memory, vcpu, holes })
@@ -122,7 +123,7 @@ impl Kvm {
         let delivery = Delivery::arrange(&mut self.memory, setup.mode, state, &i);
         self.vcpu.set_state(&delivery.state).map_err(|error| refused(&error))?;
         for _ in 0..MOST_STEPS {
-            let stop = self.vcpu.step(&Bare).map_err(|error| refused(&error))?;
+            let stop = self.vcpu.step(&NoDevices::new()).map_err(|error| refused(&error))?;
             let mut found = state.clone();
             self.vcpu.update(&mut found).map_err(|error| refused(&error))?;
             match (stop, delivery.delivered(&self.memory, &found)) {

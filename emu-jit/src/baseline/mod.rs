@@ -15,6 +15,8 @@ mod ir;
 
 mod lower;
 mod merge;
+#[cfg(test)]
+pub mod pieces;
 mod recorder;
 mod x64;
 #[cfg(test)]
@@ -32,6 +34,15 @@ use recorder::{Branch, Cond, Recorder};
 use rustc_hash::FxHashMap;
 use std::{ops::Range, sync::LazyLock};
 use x64::{A, Alu, BUDGET, CPU, Cc, INSN, Label, Rm, STACK, W32, W64};
+
+#[cfg(test)]
+pub mod exposed {
+    //! For tests of the primitives.
+    pub use super::{
+        ir::{Op, V},
+        recorder::{Cond, Recorder},
+    };
+}
 
 static TABLE: LazyLock<Table<Recorder>> = LazyLock::new(Table::new);
 

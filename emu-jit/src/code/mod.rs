@@ -1,12 +1,15 @@
-//! Where machine code lives: one anonymous file, mapped twice. One mapping can be written and not executed, the other
+//! Where machine code lives: anonymous memory, mapped twice. One mapping can be written and not executed, the other
 //! executed and not written.
 
 use parking_lot::Mutex;
-use rustix::{
-    fs::{MemfdFlags, ftruncate, memfd_create},
-    mm::{MapFlags, ProtFlags, mmap, munmap},
+use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+    ptr,
+    sync::Arc,
 };
-use std::{collections::BTreeMap, io, ops::Range, ptr, sync::Arc};
 
 /// Pieces begin at multiples of this: a cache line.
 const ALIGNMENT: usize = 64;
@@ -16,8 +19,56 @@ pub struct CodeMemory {
     writable: *mut u8,
     executable: *const u8,
     size: usize,
-    /// Free pieces: offset, length.
-    free: Mutex<BTreeMap<usize, usize>>,
+    free: Mutex<Free>,
+}
+
+/// Free pieces.
+#[derive(Default)]
+struct Free {
+    /// Length by offset.
+    lengths: BTreeMap<usize, usize>,
+    /// The same by length: once code has been released here and there, there are thousands of them.
+    by_length: BTreeSet<(usize, usize)>,
+    /// The sum of the lengths.
+    total: usize,
+}
+
+impl Free {
+    fn insert(&mut self, offset: usize, len: usize) {
+        self.lengths.insert(offset, len);
+        self.by_length.insert((len, offset));
+        self.total += len;
+    }
+
+    fn remove(&mut self, offset: usize, len: usize) {
+        self.lengths.remove(&offset);
+        self.by_length.remove(&(len, offset));
+        self.total -= len;
+    }
+
+    /// Offset of a piece of `len` bytes, from the smallest in which there is room.
+    fn take(&mut self, len: usize) -> Option<usize> {
+        let &(room, offset) = self.by_length.range((len, 0)..).next()?;
+        self.remove(offset, room);
+        if room > len {
+            self.insert(offset + len, room - len);
+        }
+        Some(offset)
+    }
+
+    fn give_back(&mut self, mut offset: usize, mut len: usize) {
+        if let Some((&before, &room)) = self.lengths.range(..offset).next_back()
+            && before + room == offset
+        {
+            self.remove(before, room);
+            (offset, len) = (before, room + len);
+        }
+        if let Some(&room) = self.lengths.get(&(offset + len)) {
+            self.remove(offset + len, room);
+            len += room;
+        }
+        self.insert(offset, len);
+    }
 }
 
 // SAFETY: the mappings belong to this; a piece is written only while it is allocated, by who allocates it.
@@ -36,52 +87,40 @@ impl CodeMemory {
     /// Memory for `size` bytes of code, rounded up to whole pages. The host provides what is used.
     pub fn new(size: usize) -> io::Result<Arc<Self>> {
         let size = size.max(1).next_multiple_of(4096);
-        let file = memfd_create("emu-jit", MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, size as u64)?;
-        let map = |protection| {
-            // SAFETY: a new mapping, at an address of the kernel's choice.
-            unsafe { mmap(ptr::null_mut(), size, protection, MapFlags::SHARED, &file, 0) }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // Not a file of our own making: perf looks up names of code only where a mapping is anonymous.
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let writable = unsafe {
+            mmap_anonymous(ptr::null_mut(), size, protection, MapFlags::SHARED | MapFlags::NORESERVE)?
         };
-        let writable = map(ProtFlags::READ | ProtFlags::WRITE)?;
-        let executable = map(ProtFlags::READ | ProtFlags::EXEC).inspect_err(|_| {
+        // SAFETY: of a shared mapping, and from a length of 0: a second mapping of the same memory.
+        let executable = unsafe { mremap(writable, 0, size, MremapFlags::MAYMOVE) };
+        let executable = executable.and_then(|executable| {
+            // SAFETY: just mapped, for code alone.
+            unsafe { mprotect(executable, size, MprotectFlags::READ | MprotectFlags::EXEC) }?;
+            Ok(executable)
+        });
+        let executable = executable.inspect_err(|_| {
             // SAFETY: just mapped. If it stays mapped, nothing but memory is lost.
             let _ = unsafe { munmap(writable, size) };
         })?;
+        let mut free = Free::default();
+        free.insert(0, size);
         Ok(Arc::new(CodeMemory {
             writable: writable.cast(),
             executable: executable.cast_const().cast(),
             size,
-            free: Mutex::new(BTreeMap::from([(0, size)])),
+            free: Mutex::new(free),
         }))
     }
 
     /// Places `code`. `None`: there is no room.
     pub fn place(self: &Arc<Self>, code: &[u8]) -> Option<Code> {
         let len = code.len().max(1).next_multiple_of(ALIGNMENT);
-        let mut free = self.free.lock();
-        let (&offset, &room) = free.iter().find(|(_, room)| **room >= len)?;
-        free.remove(&offset);
-        if room > len {
-            free.insert(offset + len, room - len);
-        }
-        drop(free);
+        let offset = self.free.lock().take(len)?;
         // SAFETY: the piece is within the mapping and belongs to nobody else now.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.add(offset), code.len()) };
         Some(Code { memory: self.clone(), offset, len })
-    }
-
-    fn give_back(&self, mut offset: usize, mut len: usize) {
-        let mut free = self.free.lock();
-        if let Some((&before, &room)) = free.range(..offset).next_back()
-            && before + room == offset
-        {
-            free.remove(&before);
-            (offset, len) = (before, room + len);
-        }
-        if let Some(room) = free.remove(&(offset + len)) {
-            len += room;
-        }
-        free.insert(offset, len);
     }
 
     /// Where code is, to be executed.
@@ -92,7 +131,12 @@ impl CodeMemory {
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
-        self.size - self.free.lock().values().sum::<usize>()
+        self.size - self.free.lock().total
+    }
+
+    /// Bytes in use at most.
+    pub fn size(&self) -> usize {
+        self.size
     }
 }
 
@@ -121,7 +165,7 @@ impl Code {
 
 impl Drop for Code {
     fn drop(&mut self) {
-        self.memory.give_back(self.offset, self.len);
+        self.memory.free.lock().give_back(self.offset, self.len);
     }
 }
 
@@ -140,7 +184,8 @@ mod tests {
         let large = memory.place(&[0xC3; 2048]).unwrap();
         assert_eq!(memory.used(), 4096);
         drop((first, fourth, large));
-        assert_eq!((memory.used(), memory.free.lock().len()), (0, 1));
+        let free = memory.free.lock();
+        assert_eq!((free.total, free.lengths.len(), free.by_length.len()), (4096, 1, 1));
     }
 
     #[test]

@@ -1,21 +1,55 @@
-//! Each primitive of [`Arithmetic`], in host code, against its plain meaning: every width, both settings of the code
-//! generator, operands that are known when code is made and such that are not, counts beyond the width.
+//! Each primitive of [`Arithmetic`](emu_core::semantics::Arithmetic), in host code, against its plain meaning: every
+//! width, each compiler, operands that are known when code is made and such that are not, counts beyond the width.
 
-use super::compiled::{Workbench, load, store};
-use crate::emitter::{Cond, Translator};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, Value, types::I64};
-use emu_core::{
-    arch::Width::{self, W8, W16, W32, W64},
-    region::Tier,
-    semantics::Arithmetic,
-};
+use super::compiled::{Compiler, OnWords, Piece, Workbench};
+use emu_core::arch::Width::{self, W8, W16, W32, W64};
 use proptest::{prelude::*, test_runner::TestRunner};
 use rstest::rstest;
+use std::marker::PhantomData;
 
 /// Operands: two values of the width, and one that may be anything.
 type Operands<T> = [T; 3];
-type Build = fn(&mut Translator, Width, Operands<Value>) -> Value;
-type Meaning = fn(Width, Operands<u64>) -> u64;
+
+/// What is held against its meaning.
+trait Primitive {
+    fn build<E: OnWords>(e: &mut E, w: Width, operands: Operands<E::Value>) -> E::Value;
+    fn meaning(w: Width, operands: Operands<u64>) -> u64;
+}
+
+/// A primitive of operands that are not known.
+struct OfAny<P>(Width, PhantomData<P>);
+
+impl<P: Primitive> Piece for OfAny<P> {
+    fn build<E: OnWords>(&self, e: &mut E, words: E::Value) {
+        let operands = [0, 1, 2].map(|n| e.word(words, n));
+        let result = P::build(e, self.0, operands);
+        e.set_word(words, 3, result);
+    }
+}
+
+/// Words of a case: operands and result.
+const STRIDE: usize = 4;
+
+/// A primitive of some cases, one after the other, of which the operands in `known` (bits) are known.
+struct OfKnown<'a, P> {
+    w: Width,
+    known: u32,
+    cases: &'a [Operands<u64>],
+    primitive: PhantomData<P>,
+}
+
+impl<P: Primitive> Piece for OfKnown<'_, P> {
+    fn build<E: OnWords>(&self, e: &mut E, words: E::Value) {
+        for (number, case) in self.cases.iter().enumerate() {
+            let operands = [0, 1, 2].map(|n| match self.known >> n & 1 {
+                0 => e.word(words, STRIDE * number + n),
+                _ => e.constant(case[n]),
+            });
+            let result = P::build(e, self.w, operands);
+            e.set_word(words, STRIDE * number + 3, result);
+        }
+    }
+}
 
 const EDGES: [u64; 20] = [
     0,
@@ -54,18 +88,14 @@ fn operands(w: Width, [a, b, n]: Operands<u64>) -> Operands<u64> {
     [a & w.mask(), b & w.mask(), n]
 }
 
-/// Holds `build` against `meaning` for width `w`.
-fn check(w: Width, tier: Tier, build: Build, meaning: Meaning) {
+/// Holds `P` against its meaning for width `w`.
+fn check<P: Primitive>(w: Width, compiler: Compiler) {
     let bench = Workbench::new();
-    let of_any = bench.compile(tier, |e, words| {
-        let operands = [0, 1, 2].map(|n| load(e, I64, words, n));
-        let result = build(e, w, operands);
-        store(e, words, 3, result);
-    });
+    let of_any = bench.compile(compiler, &OfAny::<P>(w, PhantomData));
     // Which of the operands are known: the last; the first and the last; all.
     for (number, known) in [0b100, 0b101, 0b111].into_iter().enumerate() {
         for edges in EDGES.chunks(4) {
-            agrees_if_known(&bench, w, tier, build, meaning, known, edges, EDGES[3 * number + 1]);
+            agrees_if_known::<P>(&bench, w, compiler, known, edges, EDGES[3 * number + 1]);
         }
     }
     let mut runner =
@@ -74,22 +104,19 @@ fn check(w: Width, tier: Tier, build: Build, meaning: Meaning) {
     let result = runner.run(&words, |[a, b, n]| {
         let mut words = [a, b, n, 0];
         assert!(bench.call(&of_any, &mut words));
-        prop_assert_eq!(words[3], meaning(w, [a, b, n]), "of {:#x?}", [a, b, n]);
+        prop_assert_eq!(words[3], P::meaning(w, [a, b, n]), "of {:#x?}", [a, b, n]);
         Ok(())
     });
     if let Err(error) = result {
-        panic!("{w:?} {tier:?}: {error}");
+        panic!("{w:?} {compiler:?}: {error}");
     }
 }
 
 /// The same with operands that are known: the bits of `known` tell which. All triples of `edges` in one function.
-#[expect(clippy::too_many_arguments, reason = "what a case is made of")]
-fn agrees_if_known(
+fn agrees_if_known<P: Primitive>(
     bench: &Workbench,
     w: Width,
-    tier: Tier,
-    build: Build,
-    meaning: Meaning,
+    compiler: Compiler,
     known: u32,
     edges: &[u64],
     other: u64,
@@ -100,38 +127,20 @@ fn agrees_if_known(
             cases.push(operands(w, [a, other ^ n, n]));
         }
     }
-    let stride = 4;
-    let code = bench.compile(tier, |e, words| {
-        for (number, case) in cases.iter().enumerate() {
-            let operands = [0, 1, 2].map(|n| match known >> n & 1 {
-                0 => load(e, I64, words, stride * number + n),
-                _ => e.constant(case[n]),
-            });
-            let result = build(e, w, operands);
-            store(e, words, stride * number + 3, result);
-        }
-    });
+    let code = bench.compile(compiler, &OfKnown::<P> { w, known, cases: &cases, primitive: PhantomData });
     let mut words: Vec<u64> = cases.iter().flat_map(|[a, b, n]| [*a, *b, *n, 0]).collect();
     assert!(bench.call(&code, &mut words));
-    for (case, words) in cases.iter().zip(words.chunks(stride)) {
-        assert_eq!(words[3], meaning(w, *case), "{w:?} {tier:?} {case:#x?}, known: {known:#b}");
+    for (case, words) in cases.iter().zip(words.chunks(STRIDE)) {
+        assert_eq!(words[3], P::meaning(w, *case), "{w:?} {compiler:?} {case:#x?}, known: {known:#b}");
     }
 }
 
 /// 7 if `c` is true in all three ways of using it, 0 if it is not in any.
-fn told(e: &mut Translator, c: Cond) -> Value {
+fn told<E: OnWords>(e: &mut E, c: E::Cond) -> E::Value {
     let one = e.value_of(c);
     let (zero, two) = (e.constant(0), e.constant(2));
     let two = e.select(c, two, zero);
-    let [yes, no, join] = [(); 3].map(|()| e.builder.create_block());
-    let four = e.builder.append_block_param(join, I64);
-    e.branch_if(c, yes, no);
-    for (block, value) in [(yes, 4), (no, 0)] {
-        e.builder.switch_to_block(block);
-        let value = e.constant(value);
-        e.builder.ins().jump(join, &[BlockArg::Value(value)]);
-    }
-    e.builder.switch_to_block(join);
+    let four = e.branched(c);
     let sum = e.or(one, two);
     e.or(sum, four)
 }
@@ -150,17 +159,37 @@ fn wide(w: Width, r: i128) -> u64 {
     r as u64 & w.mask()
 }
 
-/// Names, code and meanings of primitives. Each becomes a test for every width and tier.
+/// Names, code and meanings of primitives. Each becomes a test for every width and compiler.
 macro_rules! primitives {
     ($($name:ident: |$e:ident, $w:ident, $operands:pat_param| $build:expr, |$values:pat_param| $meaning:expr;)*) => {$(
-        #[rstest]
-        fn $name(#[values(W8, W16, W32, W64)] w: Width, #[values(Tier::Warm, Tier::Hot)] tier: Tier) {
-            check(
-                w,
-                tier,
-                |$e: &mut Translator, $w: Width, $operands: Operands<Value>| $build,
-                |$w: Width, $values: Operands<u64>| { let _ = $w; $meaning },
-            );
+        mod $name {
+            use super::*;
+
+            struct This;
+
+            impl Primitive for This {
+                fn build<E: OnWords>($e: &mut E, $w: Width, $operands: Operands<E::Value>) -> E::Value {
+                    $build
+                }
+                fn meaning($w: Width, $values: Operands<u64>) -> u64 {
+                    let _ = $w;
+                    $meaning
+                }
+            }
+
+            #[rstest]
+            fn is_as_told(
+                #[values(W8, W16, W32, W64)] w: Width,
+                #[values(Compiler::Plain, Compiler::Optimising)] compiler: Compiler,
+            ) {
+                check::<This>(w, compiler);
+            }
+
+            #[rstest]
+            #[cfg(target_arch = "x86_64")]
+            fn is_as_told_by_the_baseline(#[values(W8, W16, W32, W64)] w: Width) {
+                check::<This>(w, Compiler::Baseline);
+            }
         }
     )*};
 }
@@ -223,7 +252,7 @@ fn mixed(a: u64, b: u64, c: u64) -> u64 {
     a ^ b.rotate_left(7) ^ c.wrapping_mul(3)
 }
 
-fn extended(e: &mut Translator, from: Width, to: Width, a: Value) -> Value {
+fn extended<E: OnWords>(e: &mut E, from: Width, to: Width, a: E::Value) -> E::Value {
     if to < from { a } else { e.sign_extend(from, to, a) }
 }
 
@@ -232,7 +261,7 @@ fn extension(from: Width, to: Width, a: u64) -> u64 {
 }
 
 /// The bits of `a` one by one, put together again.
-fn bits(e: &mut Translator, w: Width, a: Value, negated: bool) -> Value {
+fn bits<E: OnWords>(e: &mut E, w: Width, a: E::Value, negated: bool) -> E::Value {
     let mut all = e.constant(0);
     for n in 0..w.bits() {
         let mut c = e.bit(a, n);
@@ -248,7 +277,7 @@ fn bits(e: &mut Translator, w: Width, a: Value, negated: bool) -> Value {
 }
 
 /// What known truths make of others: three times whether a = b, and what is true.
-fn known_truths(e: &mut Translator, a: Value, b: Value) -> Value {
+fn known_truths<E: OnWords>(e: &mut E, a: E::Value, b: E::Value) -> E::Value {
     let (yes, no) = (e.known(true), e.known(false));
     let same = e.equal(a, b);
     let not_same = e.negate(same);

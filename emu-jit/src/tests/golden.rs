@@ -5,7 +5,8 @@
 //! makes it anew; what has changed is for `git diff` to show.
 //!
 //! Fields of the CPU are named, and addresses of functions are not told, so that neither layout nor loading matters.
-//! Host instructions are counted for one code generator, with what x86-64-v3 has, whatever the host:
+//! Host instructions are counted for the baseline compiler (`warm`), and for Cranelift with what x86-64-v3 has (`hot`,
+//! whose IR it is), whatever the host:
 //!
 //! | word | tells |
 //! |---|---|
@@ -14,7 +15,7 @@
 //! | `all` | host instructions in the region, cold ones too |
 
 use super::machine;
-use crate::{code::CodeMemory, host::Host, region};
+use crate::{baseline, code::CodeMemory, host::Host, region};
 use cranelift_codegen::{Context, ir::Function};
 use cranelift_frontend::FunctionBuilderContext;
 use emu_core::{
@@ -26,6 +27,9 @@ use std::{collections::BTreeSet, fmt::Write, fs, path::PathBuf};
 
 /// Where a line of the IR has a host address.
 const HOST_ADDRESSES: std::ops::Range<u64> = 0x1000_0000_0000..0x8000_0000_0000;
+
+/// Where all code is taken to be.
+const WINDOW: std::ops::Range<usize> = 0x1000_0000_0000..0x1000_1000_0000;
 
 #[test]
 fn golden_files_are_what_the_translator_makes() {
@@ -100,7 +104,10 @@ impl Code {
         let straight = once.blocks.len() == 1 && once.blocks[0].next == [emu_core::region::Next::Unknown; 2];
         let twice = straight.then(|| machine::source(self.long, &self.bytes.repeat(2)));
         for (tier, name) in [(Tier::Warm, "warm"), (Tier::Hot, "hot")] {
-            let of = |source: &Source| Made::of(host, &Source { tier, ..source.clone() });
+            let of = |source: &Source| match tier {
+                Tier::Warm => Made::plainly(source),
+                Tier::Hot => Made::of(host, &Source { tier, ..source.clone() }),
+            };
             let Some(made) = of(&once) else {
                 writeln!(text, "{name}: left to the interpreter").expect("a string");
                 continue;
@@ -111,9 +118,7 @@ impl Code {
                 write!(text, ", each {}", twice.executed() as i64 - alone as i64).expect("a string");
             }
             writeln!(text, ", all {all}").expect("a string");
-            if tier == Tier::Hot {
-                text += &made.ir;
-            }
+            text += &made.ir;
         }
         text + "\n"
     }
@@ -138,14 +143,20 @@ struct Made {
 }
 
 impl Made {
+    /// By the baseline compiler.
+    fn plainly(source: &Source) -> Option<Self> {
+        let made = baseline::compile(source, WINDOW)?;
+        let host = Decoder::new(64, &made.bytes, DecoderOptions::NONE).into_iter().collect();
+        Some(Made { ir: String::new(), host })
+    }
+
     fn of(host: &Host, source: &Source) -> Option<Self> {
         let mut context = Context::new();
         let memory = CodeMemory::new(1 << 20).expect("memory for code");
         let function = &mut context.func;
         let facts = region::build(host, &memory, source, function, &mut FunctionBuilderContext::new())?;
         let ir = named(&context.func);
-        let reorder = source.tier == Tier::Hot;
-        let bytes = host.compile(&mut context, reorder, &facts.opaque).expect("code");
+        let bytes = host.compile(&mut context, true, &facts.opaque).expect("code");
         // Constants are behind the code, after its last return.
         let all: Vec<Instruction> = Decoder::new(64, &bytes, DecoderOptions::NONE).into_iter().collect();
         let last = all.iter().rposition(|i| i.flow_control() == FlowControl::Return).expect("a return");
@@ -157,7 +168,7 @@ impl Made {
         self.host.len()
     }
 
-    /// Host instructions executed from entry to return. Conditional branches are taken only where the code would go
+    /// Host instructions executed from entry to return, or to where a handler goes on. Conditional branches are taken only where the code would go
     /// round in a circle otherwise: what is not taken leads to cold code.
     fn executed(&self) -> usize {
         let mut seen = BTreeSet::new();
@@ -166,7 +177,7 @@ impl Made {
             let i = &self.host[n];
             let again = !seen.insert(at);
             at = match i.flow_control() {
-                FlowControl::Return => break,
+                FlowControl::Return | FlowControl::IndirectBranch => break,
                 _ if again => match branches.pop() {
                     Some(target) => target,
                     None => break,

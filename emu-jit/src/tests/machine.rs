@@ -4,9 +4,9 @@ use emu_core::{
     arch::{Cr0, Cr4, Efer, Segment, Xcr0},
     cpu::Cpu,
     cpu_model::CpuModel,
-    engine::{CpuIo, VcpuSignal, request},
+    engine::{NoDevices, VcpuSignal},
     memory::{GuestMemory, PhysicalMemory},
-    region::{BlockKey, Region, Source, Thresholds, Translator},
+    region::{BlockKey, Eviction, Region, Source, Thresholds, Translator},
     state::{CpuState, X87},
 };
 use parking_lot::Mutex;
@@ -20,46 +20,6 @@ pub const DATA: u64 = 0x20_0000;
 pub const END: u16 = 0xF4;
 /// A program's last instruction: a write to [`END`].
 pub const FINISH: [u8; 2] = [0xE6, END as u8];
-
-/// A machine without devices.
-struct Bare(Arc<VcpuSignal>);
-
-impl CpuIo for Bare {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&self, _: usize, port: u16, _: u8, _: u32) {
-        if port == END {
-            self.0.raise(request::STOP);
-        }
-    }
-    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {
-        self.0.raise(request::STOP);
-    }
-}
 
 /// 16 MiB of memory with paging structures that map it to itself for 64-bit mode.
 pub fn memory() -> Arc<PhysicalMemory> {
@@ -76,7 +36,8 @@ pub fn memory() -> Arc<PhysicalMemory> {
 pub fn cpu(number: usize, long: bool, memory: Arc<PhysicalMemory>) -> Box<Cpu> {
     let signal = Arc::<VcpuSignal>::default();
     let model = Arc::new(CpuModel::named("max").unwrap());
-    let mut cpu = Cpu::new(number, model, memory, signal.clone(), Arc::new(Bare(signal)));
+    let mut cpu =
+        Cpu::new(number, model, memory, signal.clone(), Arc::new(NoDevices::stopping_at(END, signal)));
     begin(&mut cpu, long, CODE);
     cpu
 }
@@ -121,9 +82,10 @@ impl Translator for Recorder {
     fn thresholds(&self) -> Thresholds {
         Thresholds { warm: 1, hot: u32::MAX }
     }
-    fn epoch(&self) -> u64 {
-        0
+    fn eviction(&self) -> Eviction {
+        Eviction::default()
     }
+    fn released(&self) {}
 }
 
 /// The region that the interpreter chooses for `code`, once it has executed it.

@@ -2,8 +2,10 @@
 
 mod arithmetic;
 mod compiled;
+mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod golden;
 mod lanes;
 pub mod machine;
 mod running;
+mod two_cpus;

@@ -5,7 +5,7 @@ use crate::{Jit, Options};
 use emu_core::{
     cpu::Cpu,
     engine::VcpuSignal,
-    region::{BlockKey, Region, Source, Thresholds, Translator},
+    region::{BlockKey, Eviction, Region, Source, Thresholds, Translator},
 };
 use std::{hint::black_box, sync::Arc};
 
@@ -54,9 +54,10 @@ impl Translator for Computing {
     fn thresholds(&self) -> Thresholds {
         Thresholds { warm: 1, hot: 1 }
     }
-    fn epoch(&self) -> u64 {
-        0
+    fn eviction(&self) -> Eviction {
+        Eviction::default()
     }
+    fn released(&self) {}
 }
 
 #[test]

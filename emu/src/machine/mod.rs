@@ -38,7 +38,7 @@ use emu_core::{
     region::Translator,
     state::CpuState,
 };
-use emu_jit::{Invalidating, Jit, JitError, Stress};
+use emu_jit::JitError;
 use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle};
 use serial::Console;
@@ -63,11 +63,8 @@ fn translator(
     let (threads, cache) = (jit_threads as usize, jit_cache as usize);
     let (perf, stress) = (perf.map(Into::into), stress.map(Into::into));
     let options = emu_jit::Options { threads, cache, thresholds, perf, stress };
-    match Jit::new(options) {
-        Ok(jit) if stress == Some(Stress::Invalidate) => {
-            Ok(Some(Arc::new(Invalidating::new(jit, memory.clone()))))
-        }
-        Ok(jit) => Ok(Some(Arc::new(jit))),
+    match emu_jit::translator(options, memory) {
+        Ok(translator) => Ok(Some(translator)),
         // Whoever asked for a file for perf by name wants to know that there is none.
         Err(error @ JitError::Perf(..)) => Err(anyhow::Error::new(error).context("--jit-perf").into()),
         Err(error) if kind == EngineKind::Auto => {

@@ -66,7 +66,7 @@ fn opcode(primitive: LanePrimitive) -> Option<u8> {
 }
 
 impl Recorder {
-    fn lane(&mut self) -> u8 {
+    pub(crate) fn lane(&mut self) -> u8 {
         if self.lanes == LANES {
             self.refuse();
             return 0;

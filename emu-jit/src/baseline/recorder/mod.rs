@@ -154,7 +154,7 @@ impl Recorder {
         self.constant(0)
     }
 
-    pub(in crate::baseline) fn push(&mut self, op: Op, bits: u8) -> V {
+    pub(crate) fn push(&mut self, op: Op, bits: u8) -> V {
         self.ops.push(op);
         self.bits.push(bits);
         self.ops.len() as V - 1

@@ -3,6 +3,7 @@
 use super::Verdict;
 use crate::{
     cli::print_out,
+    config::JitStress,
     exit::{OptionError, RunError},
 };
 use clap::{Args, ValueEnum};
@@ -38,6 +39,10 @@ pub struct FuzzOptions {
     /// Which sequence of blocks
     #[arg(long, value_name = "N", default_value = "1")]
     seed: NonZeroU64,
+
+    /// What the translator overdoes, with --against jit
+    #[arg(long, value_name = "KIND")]
+    jit_stress: Option<JitStress>,
 }
 
 impl FuzzOptions {
@@ -54,11 +59,14 @@ impl FuzzOptions {
             None => Verdict::Same,
             Some(difference) => {
                 let against = self.against.to_possible_value().map_or(String::new(), |v| v.get_name().into());
-                let repeat = format!(
+                let mut repeat = format!(
                     "emu test fuzz --against {against} --seed {} --blocks {}",
                     self.seed,
                     difference.number + 1
                 );
+                if let Some(stress) = self.jit_stress.and_then(|stress| stress.to_possible_value()) {
+                    repeat += &format!(" --jit-stress {}", stress.get_name());
+                }
                 text += &format!("{difference}again: {repeat}\n");
                 Verdict::Different
             }
@@ -72,18 +80,18 @@ impl FuzzOptions {
             Against::Blocks => Ok(Box::new(FreeRunning::new(None))),
             Against::Interrupts => Ok(Box::new(FreeRunning::new(Some(self.seed.get())))),
             Against::Native => native(),
-            Against::Jit => translated(None),
-            Against::JitInterrupts => translated(Some(self.seed.get())),
+            Against::Jit => self.translated(None),
+            Against::JitInterrupts => self.translated(Some(self.seed.get())),
         }
     }
-}
 
-fn translated(interrupts: Option<u64>) -> Result<Box<dyn Executor>, RunError> {
-    match FreeRunning::translated(interrupts) {
-        Ok(free) => Ok(Box::new(free)),
-        Err(reason) => {
-            let problem = format!("{reason}; use blocks or interrupts");
-            Err(OptionError::new("--against", "jit", problem).into())
+    fn translated(&self, interrupts: Option<u64>) -> Result<Box<dyn Executor>, RunError> {
+        match FreeRunning::translated(interrupts, self.jit_stress.map(Into::into)) {
+            Ok(free) => Ok(Box::new(free)),
+            Err(reason) => {
+                let problem = format!("{reason}; use blocks or interrupts");
+                Err(OptionError::new("--against", "jit", problem).into())
+            }
         }
     }
 }
