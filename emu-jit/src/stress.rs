@@ -19,7 +19,7 @@ use std::{
 /// Regions after which the unused ones are let go of; every other time all are.
 const EVICTION: u64 = 32;
 /// Regions that are translated between one and its invalidation.
-const DELAY: usize = 8;
+const LAG: usize = 8;
 
 /// What is overdone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Translator for Invalidating {
         let mut asked = self.asked.lock();
         // Not the first block alone: a region is to be forgotten whichever of its blocks becomes stale.
         asked.extend(source.blocks.last().map(|block| block.key));
-        let written = if asked.len() > DELAY { asked.pop_front() } else { None };
+        let written = if asked.len() > LAG { asked.pop_front() } else { None };
         drop(asked);
         if let Some((address, _)) = written {
             let granules = CodeMap::granules(address, 1);

@@ -106,13 +106,17 @@ pub const HANDLER: usize = offset_of!(Insn, handler);
 pub const INSTANCE: usize = offset_of!(Insn, imm);
 /// Instance: pointer to this CPU's instruction for every point.
 pub const INSTANCE_POINTS: usize = offset_of!(Instance, points);
-/// Instance: what is left until a better translation is asked for, by [`handlers::HEAT`] (64 bits, signed). It goes down
-/// by [`ENTRY`] when the region is entered, and by [`PASSAGE`] at every passage of a loop within it.
+/// Instance: what is left until a better translation is asked for, by [`handlers::HEAT`] (64 bits, signed), in
+/// instructions that it would execute for the guest. It goes down by [`ENTRY`] when the region is entered, and by
+/// [`PASSAGE`] at every passage of a loop within it; or by [`IN_FULL`] both times, if the region has instructions that
+/// only a better translation does itself.
 pub const INSTANCE_LEFT: usize = offset_of!(Instance, left);
 /// See [`INSTANCE_LEFT`]. Entering and leaving better translations costs more, and so they are worth it for loops.
-pub const ENTRY: i64 = 2;
-/// See [`INSTANCE_LEFT`]: instructions, about.
-pub const PASSAGE: i64 = 16;
+pub const ENTRY: i8 = 1;
+/// See [`INSTANCE_LEFT`].
+pub const PASSAGE: i8 = 4;
+/// See [`INSTANCE_LEFT`]: as many as a passage has, about.
+pub const IN_FULL: i8 = 16;
 /// Last instruction of a block: first instruction of the block after it, untaken and taken; null if it is not known.
 pub const LINK: usize = size_of::<Insn>() + offset_of!(Tail, link);
 /// Last instruction of a block: instructions in the block (64 bits).

@@ -68,19 +68,25 @@ impl Compiler<'_> {
         );
         let hot = asm.label();
         asm.extend(W64, A, insn(layout::INSTANCE));
-        const { assert!(layout::ENTRY < 128 && layout::PASSAGE < 128, "see `count_in_full`") };
-        asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), layout::ENTRY as i32);
-        let weight = asm.bytes.len() - 1;
-        assert_eq!(i64::from(asm.bytes[weight]), layout::ENTRY);
-        self.weight = weight;
+        self.count_down(layout::ENTRY);
+        let asm = &mut self.lower.asm;
         asm.jump_if(Cc::Negative, hot);
         asm.store(W64, Rm::Mem(STACK, frame::INSTANCE), A);
         self.hot = Some(hot);
     }
 
-    /// Has entering the region count as much as a passage through a loop.
+    /// Takes `weight` from what is left until the region is worth a better translation. [`A`] has its instance.
+    pub(super) fn count_down(&mut self, weight: i8) {
+        let left = Rm::Mem(A, layout::INSTANCE_LEFT as i32);
+        self.lower.asm.alu_constant(Alu::Sub, W64, left, weight.into());
+        self.weights.push(self.lower.asm.bytes.len() - 1);
+    }
+
+    /// Has all that counts down count in full.
     pub(super) fn count_in_full(&mut self) {
-        self.lower.asm.bytes[self.weight] = layout::PASSAGE as u8;
+        for at in std::mem::take(&mut self.weights) {
+            self.lower.asm.bytes[at] = layout::IN_FULL as u8;
+        }
     }
 
     /// Leaves by `exit` at `point`.

@@ -119,8 +119,8 @@ struct Compiler<'a> {
     code: Label,
     /// Where it goes on when it has been passed through often enough.
     hot: Option<Label>,
-    /// Where the code has what entering it counts.
-    weight: usize,
+    /// Where the code has by how much it counts down.
+    weights: Vec<usize>,
     /// There are instructions that a better translation does itself.
     wanting: bool,
     window: Range<usize>,
@@ -146,7 +146,7 @@ impl<'a> Compiler<'a> {
             tails: [None; Exit::COUNT],
             code,
             hot: None,
-            weight: 0,
+            weights: Vec::new(),
             wanting: false,
             window,
         }
@@ -408,8 +408,8 @@ impl<'a> Compiler<'a> {
             asm.alu_constant(Alu::Compare, W32, Rm::Mem(A, 0), 0);
             asm.jump_if(Cc::NotEqual, label);
             asm.extend(W64, A, Rm::Mem(STACK, frame::INSTANCE));
-            asm.alu_constant(Alu::Sub, W64, Rm::Mem(A, layout::INSTANCE_LEFT as i32), layout::PASSAGE as i32);
-            asm.jump_if(Cc::Negative, label);
+            self.count_down(layout::PASSAGE);
+            self.lower.asm.jump_if(Cc::Negative, label);
         }
         self.reached[to] = true;
         self.lower.asm.jump(self.labels[to]);
