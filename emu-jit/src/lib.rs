@@ -69,7 +69,7 @@ const SPARE: usize = 4;
 const BETWEEN_LOOKS: usize = 8;
 
 /// What has been measured to be best for a boot of Linux.
-const THRESHOLDS: Thresholds = Thresholds { warm: 400, hot: 3_000_000 };
+const THRESHOLDS: Thresholds = Thresholds { warm: 800, hot: 3_000_000 };
 
 impl Default for Options {
     fn default() -> Self {

@@ -109,7 +109,7 @@ pub const INSTANCE_POINTS: usize = offset_of!(Instance, points);
 /// Instance: what is left until a better translation is asked for, by [`handlers::HEAT`] (64 bits, signed), in
 /// instructions that it would execute for the guest. It goes down by [`ENTRY`] when the region is entered, and by
 /// [`PASSAGE`] at every passage of a loop within it; or by [`IN_FULL`] both times, if the region has instructions that
-/// only a better translation does itself.
+/// a better translation does far better.
 pub const INSTANCE_LEFT: usize = offset_of!(Instance, left);
 /// See [`INSTANCE_LEFT`]. Entering and leaving better translations costs more, and so they are worth it for loops.
 pub const ENTRY: i8 = 1;

@@ -246,9 +246,8 @@ impl<'a> Compiler<'a> {
         if row.attr.contains(Attr::ENDS_BLOCK) {
             return How::Leave;
         }
-        let branches = row.attr.intersects(Attr::BRANCH | Attr::INDIRECT);
         let Run::Emit(run) = row.run else {
-            return self.otherwise(branches);
+            return self.otherwise(row.attr);
         };
         let waits = Attr::X87 | Attr::X87_WAITS | Attr::MMX;
         // An unconditional branch that was never executed may lead to no address of code.
@@ -259,16 +258,18 @@ impl<'a> Compiler<'a> {
             return How::Leave;
         }
         if row.attr.intersects(waits) || !self.recorder.record(i, run) {
-            return self.otherwise(branches);
+            return self.otherwise(row.attr);
         }
+        // What are calls here are instructions there.
+        self.wanting |= self.recorder.lane_calls;
         How::Operations(self.recorder.ops.len())
     }
 
-    fn otherwise(&mut self, branches: bool) -> How {
-        if branches {
+    fn otherwise(&mut self, attr: Attr) -> How {
+        if attr.intersects(Attr::BRANCH | Attr::INDIRECT) {
             return How::Leave;
         }
-        self.wanting = true;
+        self.wanting |= attr.intersects(Attr::SIMD_FP | Attr::X87 | Attr::MMX);
         self.recorder.exact();
         How::Exact
     }

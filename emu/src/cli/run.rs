@@ -81,7 +81,7 @@ pub struct RunOptions {
         long,
         value_name = "WARM,HOT",
         help_heading = "Engine",
-        default_value = "400,3000000",
+        default_value = "800,3000000",
         value_parser = parse_thresholds
     )]
     jit_thresholds: Thresholds,

@@ -131,13 +131,17 @@ impl Vectors for Recorder {
         let to = self.lane();
         let op = match O::OP.primitive().and_then(opcode) {
             Some(opcode) => Op::LaneVector(to, opcode, a, b),
-            None => Op::LaneCall(apply::<O> as *const () as usize, [to, a, b, u8::MAX], imm),
+            None => {
+                self.lane_calls = true;
+                Op::LaneCall(apply::<O> as *const () as usize, [to, a, b, u8::MAX], imm)
+            }
         };
         self.push(op, 0);
         to
     }
     fn lane_op3<O: LaneOperation3>(&mut self, a: u8, b: u8, c: u8, imm: u8) -> u8 {
         let to = self.lane();
+        self.lane_calls = true;
         self.push(Op::LaneCall(apply3::<O> as *const () as usize, [to, a, b, c], imm), 0);
         to
     }

@@ -75,6 +75,8 @@ pub struct Recorder {
     refused: bool,
     mode: Mode,
     narrow_stack: bool,
+    /// The instruction calls functions of lanes.
+    pub lane_calls: bool,
     /// Lanes in use by the instruction.
     pub(in crate::baseline) lanes: u8,
 }
@@ -113,6 +115,7 @@ impl Recorder {
             refused: false,
             mode,
             narrow_stack: false,
+            lane_calls: false,
             lanes: 0,
         }
     }
@@ -130,7 +133,7 @@ impl Recorder {
     /// Records what `run` does for `i`. False: it was refused, and nothing is recorded.
     pub fn record(&mut self, i: &Insn, run: fn(&mut Self, &Insn) -> Result<(), Faults>) -> bool {
         let (at, known, unsettled) = (self.ops.len(), self.known, self.unsettled);
-        (self.branch, self.refused, self.lanes) = (None, false, 0);
+        (self.branch, self.refused, self.lanes, self.lane_calls) = (None, false, 0, false);
         self.narrow_stack = i.stack_width() == Width::W16;
         if run(self, i).is_ok() && !self.refused {
             return true;
