@@ -73,6 +73,8 @@ pub mod flag {
     pub const ENTRY: u16 = 1 << 11;
     /// First of a block that must be decoded again, or has moved. (Its handler has no one address to know it by.)
     pub const GONE: u16 = 1 << 12;
+    /// No instruction, but a link into another page: see `interp::blocks::Crossing`.
+    pub const CROSSING: u16 = 1 << 13;
 }
 
 /// Executes one instruction and (in a tail call) what follows it; see `interp`. Translated code is one as well, and so

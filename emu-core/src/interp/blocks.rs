@@ -57,8 +57,13 @@ pub struct Crossing {
     pub to_base: u64,
     /// As long as the code is where it was: see [`Mmu::is_current`](crate::mmu::Mmu::is_current).
     pub stamp: u32,
+    /// Nothing.
+    pub unused: [u32; 2],
+    /// [`flag::CROSSING`], in the place of an instruction's flags.
+    pub flags: u16,
 }
 
+const _: () = assert!(std::mem::offset_of!(Crossing, flags) == std::mem::offset_of!(Insn, flags));
 const _: () = assert!(size_of::<Tail>() <= size_of::<Insn>() && size_of::<Crossing>() <= size_of::<Insn>());
 
 /// A block in the arena.

@@ -354,6 +354,8 @@ unsafe extern "C-unwind" fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) ->
                 from_base,
                 to_base: found.rip_base,
                 stamp: found.stamp,
+                unused: [0; 2],
+                flags: flag::CROSSING,
             };
             cpu.blocks.insert_crossing(crossing)
         };
@@ -365,11 +367,10 @@ unsafe extern "C-unwind" fn leave(cpu: &mut Cpu, i: *const Insn, taken: bool) ->
     unsafe { go(cpu, found.entry) }
 }
 
-/// A link into another page. It is known by its address, of which there must be one alone.
+/// A link into another page.
 ///
 /// # Safety
 /// `i` points to a [`Crossing`].
-#[inline(never)]
 pub unsafe extern "C-unwind" fn cross(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise.
     let crossing = unsafe { &*i.cast::<Crossing>() };

@@ -9,12 +9,11 @@
 
 use super::{
     blocks::{BlockRef, Crossing, Tail},
-    handlers,
     hot::{insns_of, is_entry},
 };
 use crate::{
     cpu::{Cpu, Mode},
-    decode::Insn,
+    decode::{Insn, flag},
     region::{BlockKey, Next, Source, SourceBlock, Tier},
     semantics::{Attr, NO_ROW},
 };
@@ -138,10 +137,10 @@ impl Growing<'_> {
 
     /// The block that a link leads to, and the distance of its page.
     fn target(&self, from: BlockKey, from_distance: u64, link: &Insn) -> Option<(BlockKey, u64)> {
-        if link.handler as usize != handlers::cross as *const () as usize {
+        if !link.has(flag::CROSSING) {
             return Some((((from.0 & !0xFFF) | u64::from(link.off), from.1), from_distance));
         }
-        // SAFETY: a crossing is what has that handler.
+        // SAFETY: a crossing is what has that flag.
         let crossing = unsafe { &*std::ptr::from_ref(link).cast::<Crossing>() };
         // SAFETY: it leads to an entry in the arena.
         let entry = unsafe { &*crossing.entry };

@@ -6,8 +6,9 @@
 //! Each vCPU caches decoded blocks for itself. When one decodes from a page for the first time it tells the
 //! others to give up direct write access to it ([`MemoryEvent::CodePage`]). A vCPU that finds it had such
 //! access may have written in between, so it answers with an invalidation of the page. A store that touches
-//! code invalidates on every vCPU ([`MemoryEvent::CodeWritten`]) before the store is done; as each vCPU looks
-//! at its mailbox at every taken branch, code published after it was written is seen.
+//! code invalidates on every vCPU ([`MemoryEvent::CodeWritten`]) before the store is done. Each vCPU looks at its
+//! mailbox at every branch, or in translated code at every jump back and on leaving it, and before it executes an
+//! instruction that serialises: code published after it was written is seen by whoever does what SDM vol. 3, 9.1.3 asks.
 
 use crate::engine::{VcpuSignal, request};
 use parking_lot::{Mutex, RwLock};

@@ -23,7 +23,7 @@ mod x64;
 mod x64_tests;
 
 use emu_core::{
-    decode::Insn,
+    decode::{Insn, flag},
     region::{Next, Point, Source, SourceBlock, layout},
     semantics::{Attr, NO_ROW, Pure, Run, Table, integer::deferred::SETTLED},
 };
@@ -258,6 +258,7 @@ impl<'a> Compiler<'a> {
             return How::Leave;
         }
         if row.attr.intersects(waits) || !self.recorder.record(i, run) {
+            self.wanting |= i.has(flag::LOCK);
             return self.otherwise(row.attr);
         }
         // What are calls here are instructions there.
