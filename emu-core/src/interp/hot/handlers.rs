@@ -1,0 +1,186 @@
+//! What the interpreter and regions jump to: entries of blocks, regions that are called, and the ways on from those
+//! that are handlers.
+
+use super::Instance;
+use crate::{
+    cpu::{Cpu, LazyFlags, slot},
+    decode::Insn,
+    interp::{
+        emit::Fast,
+        handlers::{self, LOOK_UP, follow, go, jump_to},
+    },
+    region::{exit, fill, layout::GO_ON},
+    semantics::integer::deferred::{Deferred, SETTLED},
+};
+
+/// One in so many of the times that a hot region leaves by an indirect branch it is noted where that led.
+const NOTED: u32 = 1 << 8;
+
+/// Counts an entry into the block.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn count(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the entry is this CPU's, and nothing else refers to it now.
+    let left = unsafe {
+        let entry = &mut *i.cast_mut();
+        entry.imm = entry.imm.wrapping_sub(1);
+        entry.imm
+    };
+    if left == 0 {
+        cpu.warm_up(i);
+    }
+    // SAFETY: instructions of a block follow each other.
+    unsafe { go(cpu, i.add(1)) }
+}
+
+/// Runs the region that begins here.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: `imm` points to an instance, which lives at least until the run loop comes by, and which nothing else
+    // refers to now.
+    let instance = unsafe { &mut *((*i).imm as *mut Instance) };
+    if !cpu.can_run(instance) {
+        // SAFETY: instructions of a block follow each other.
+        return unsafe { go(cpu, i.add(1)) };
+    }
+    let (budget, base) = (cpu.budget, cpu.regs[usize::from(slot::RIP_BASE)]);
+    let Some(entry) = instance.called else { unreachable!("a region that is a handler itself") };
+    cpu.filled = fill::NO;
+    // SAFETY: host code made for this CPU's layout, and the points that it knows by number.
+    let left = unsafe { entry(cpu, instance.points) };
+    let (kind, number) = exit::unpack(left);
+    instance.left -= budget - cpu.budget;
+    if cpu.filled == fill::PART {
+        cpu.split_up(i, base);
+    }
+    if instance.left < 0 {
+        cpu.heat_up(i, base);
+    }
+    if kind == exit::CODE {
+        return number as u32;
+    }
+    if kind == exit::INDIRECT {
+        instance.strays.0 += 1;
+        if instance.strays.0.is_multiple_of(NOTED) {
+            cpu.note_stray(i, base, number);
+        }
+    }
+    let i = instance.all_points[number];
+    // SAFETY: points are instructions of blocks in the arena; those of branches are the last of theirs.
+    unsafe {
+        match kind {
+            exit::AT => go(cpu, i),
+            exit::UNTAKEN => follow(cpu, i, false),
+            exit::TAKEN => follow(cpu, i, true),
+            exit::INDIRECT => {
+                let target = cpu.rip;
+                jump_to(cpu, i, target)
+            }
+            _ => {
+                cpu.rip = cpu.rip_of(&*i);
+                LOOK_UP
+            }
+        }
+    }
+}
+
+/// An instruction that a region which is a handler goes on to, whatever it is.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn at(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    // SAFETY: the caller's promise.
+    unsafe { go(cpu, i) }
+}
+
+/// The region that begins here, which is a handler, has been passed through often enough to be translated better.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn heat(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    let base = cpu.regs[usize::from(slot::RIP_BASE)];
+    cpu.heat_up(i, base);
+    // SAFETY: instructions of a block follow each other.
+    unsafe { go(cpu, i.add(1)) }
+}
+
+/// Behind the direct branch `i`, which a region has executed and not taken.
+///
+/// # Safety
+/// As [`follow`].
+pub unsafe extern "C-unwind" fn untaken(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    // SAFETY: the caller's promise.
+    unsafe { follow(cpu, i, false) }
+}
+
+/// Behind the direct branch `i`, which a region has executed and taken.
+///
+/// # Safety
+/// As [`follow`].
+pub unsafe extern "C-unwind" fn taken(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    // SAFETY: the caller's promise.
+    unsafe { follow(cpu, i, true) }
+}
+
+/// Behind the indirect branch `i`, which a region has executed; it leads to `cpu.rip`.
+///
+/// # Safety
+/// As [`jump_to`].
+pub unsafe extern "C-unwind" fn indirect(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    let target = cpu.rip;
+    // SAFETY: the caller's promise.
+    unsafe { jump_to(cpu, i, target) }
+}
+
+/// Before `i`: the run loop has something to do.
+///
+/// # Safety
+/// As [`go`].
+pub unsafe extern "C-unwind" fn look_around(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    // SAFETY: the caller's promise.
+    cpu.rip = cpu.rip_of(unsafe { &*i });
+    LOOK_UP
+}
+
+/// An instruction that a region leaves to the interpreter, without leaving itself: see
+/// [`layout::exact`](crate::region::layout::exact).
+///
+/// # Safety
+/// As [`go`].
+pub unsafe fn exact_within_region(cpu: &mut Cpu, i: *const Insn) -> u64 {
+    cpu.settle_flags();
+    // SAFETY: the caller's promise.
+    match handlers::exact_alone(cpu, unsafe { &*i }) {
+        None => GO_ON,
+        Some(code) => exit::pack(exit::CODE, code.into()),
+    }
+}
+
+impl Cpu {
+    /// Makes the flags, if translated code has deferred that.
+    #[inline(always)]
+    pub fn settle_flags(&mut self) {
+        if self.deferred != SETTLED {
+            self.settle_deferred();
+        }
+    }
+
+    fn settle_deferred(&mut self) {
+        let LazyFlags { result, aux } = self.flags;
+        let deferred = Deferred::unpack(std::mem::replace(&mut self.deferred, SETTLED));
+        if let Some(deferred) = deferred {
+            // SAFETY: the emitter does not outlive the borrow.
+            let mut e = unsafe { Fast::new(self) };
+            deferred.settle(&mut e, result, aux);
+        }
+    }
+}
