@@ -18,7 +18,10 @@ mod stress;
 #[cfg(test)]
 mod tests;
 
-use baseline::Baseline;
+use baseline::{
+    Baseline,
+    gates::{self, Gate, Gates},
+};
 use code::{Code, CodeMemory};
 use cranelift_codegen::Context;
 use cranelift_frontend::FunctionBuilderContext;
@@ -26,7 +29,7 @@ use emitter::x87::Sequences;
 use emu_core::{
     decode::Handler,
     engine::{VcpuSignal, request},
-    region::{BlockKey, Called, Entry, Eviction, Point, Region, Source, Thresholds, Tier, Translator},
+    region::{BlockKey, Called, Entry, Eviction, Inlet, Point, Region, Source, Thresholds, Tier, Translator},
 };
 use host::{Host, HostError};
 use parking_lot::Mutex;
@@ -110,6 +113,9 @@ struct Shared {
     /// There is a baseline compiler for this host.
     baseline: bool,
     memory: Arc<CodeMemory>,
+    /// The gates of the baseline compiler, and their code.
+    gates: Gates,
+    _gate_code: Option<Code>,
     perf: Option<PerfFile>,
     regions: Mutex<FxHashMap<BlockKey, Arc<Region>>>,
     ready: Mutex<FxHashMap<usize, Vec<Arc<Region>>>>,
@@ -184,11 +190,17 @@ impl Shared {
 
     /// Host code for `source` by the baseline compiler, if it is worth any and there is room.
     fn translate_plainly(&self, source: &Source) -> Option<Region> {
-        let Baseline { bytes, points } = baseline::compile(source, self.memory.addresses())?;
+        let Baseline { bytes, inside, points, ways } = baseline::compile(source, self.gates)?;
         let code = self.place(&bytes)?;
         // SAFETY: a handler has been made there.
-        let entry = unsafe { std::mem::transmute::<*const u8, Handler>(code.address()) };
-        Some(self.region(source, Entry::Handler(entry), (code, None), points, false))
+        let handler = unsafe { std::mem::transmute::<*const u8, Handler>(code.address()) };
+        let entry = Entry::Handler(Inlet {
+            handler,
+            inside: code.address() as usize + inside,
+            unlinked: self.gates.address(Gate::Unlinked),
+            entry: self.gates.address(Gate::Entry),
+        });
+        Some(Region { ways, ..self.region(source, entry, (code, None), points, false) })
     }
 
     fn region(
@@ -216,6 +228,7 @@ impl Shared {
             entry,
             blocks: source.blocks.iter().map(|block| (block.key, block.digest())).collect(),
             points,
+            ways: Vec::new(),
             tier: source.tier,
             pages: source.other_pages(),
             default_mxcsr,
@@ -253,11 +266,16 @@ impl fmt::Debug for Jit {
 impl Jit {
     /// A translator with its threads.
     pub fn new(options: Options) -> Result<Self, JitError> {
+        let memory = CodeMemory::new(options.cache)?;
+        let gate_code = memory.place(&gates::make().0).filter(|_| baseline::is_available());
+        let gates = gate_code.as_ref().map(|code| Gates::at(code.address() as usize));
         let shared = Arc::new(Shared {
             options,
             host: Host::new()?,
-            baseline: baseline::is_available(),
-            memory: CodeMemory::new(options.cache)?,
+            baseline: gates.is_some(),
+            memory,
+            gates: gates.unwrap_or_default(),
+            _gate_code: gate_code,
             perf: options.perf.map(PerfFile::create).transpose()?,
             regions: Mutex::default(),
             ready: Mutex::default(),

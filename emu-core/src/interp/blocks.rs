@@ -9,6 +9,7 @@
 use super::{
     handlers,
     hot::{self, Hot},
+    jumps::Jumps,
 };
 use crate::{
     cpu::Mode,
@@ -28,11 +29,6 @@ const CHUNK: usize = 4096;
 /// Linux decodes about 20 MB; what is thrown away of it is mostly code that ran once.
 const TOTAL_BYTES: usize = 14 << 20;
 const LEAST_BYTES: usize = 3 << 20;
-/// Entries of the cache for indirect jumps.
-const JUMP_ENTRIES: usize = 16384;
-/// How their number is made of RIP.
-const JUMP_FOLD: u32 = 12;
-
 /// What follows the last instruction of a block, in the space of an [`Insn`].
 #[repr(C)]
 pub struct Tail {
@@ -89,27 +85,6 @@ struct PageEntry {
     granules: u32,
 }
 
-/// One entry of the cache for indirect jumps. Translated code reads it.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct JumpEntry {
-    /// RIP jumped to.
-    pub rip: u64,
-    /// RIP base there.
-    pub rip_base: u64,
-    /// Block.
-    pub entry: *const Insn,
-    /// Mode bits.
-    pub mode: u32,
-    /// As long as the code is where it was: see [`Mmu::is_current`](crate::mmu::Mmu::is_current).
-    pub stamp: u32,
-}
-
-impl JumpEntry {
-    /// Matches no mode.
-    const NONE: Self = JumpEntry { rip: 0, rip_base: 0, entry: std::ptr::null(), mode: u32::MAX, stamp: 0 };
-}
-
 /// See the module.
 pub struct BlockCache {
     /// Chunks until everything is thrown away.
@@ -121,7 +96,8 @@ pub struct BlockCache {
     used: usize,
     map: FxHashMap<BlockKey, BlockRef>,
     pages: FxHashMap<u64, Vec<PageEntry>>,
-    jumps: Box<[JumpEntry; JUMP_ENTRIES]>,
+    /// Where indirect jumps have led.
+    pub jumps: Jumps,
     /// What is known of instruction forms under the CPU's model.
     pub checks: Checks,
     /// In debug builds handlers return here instead of calling each other.
@@ -138,12 +114,8 @@ pub struct BlockCache {
 unsafe impl Send for BlockCache {}
 
 impl BlockCache {
-    /// Offset of the pointer to the cache for indirect jumps.
+    /// Offset of the cache for indirect jumps.
     pub const JUMPS: usize = std::mem::offset_of!(BlockCache, jumps);
-    /// Its entries: a power of two.
-    pub const JUMP_ENTRIES: usize = JUMP_ENTRIES;
-    /// The number of an entry is the low bits of `rip ^ rip >> JUMP_FOLD`.
-    pub const JUMP_FOLD: u32 = JUMP_FOLD;
 
     /// An empty cache for one CPU of `cpus`.
     pub fn new(cpus: usize) -> Self {
@@ -155,9 +127,7 @@ impl BlockCache {
             used: CHUNK,
             map: FxHashMap::default(),
             pages: FxHashMap::default(),
-            jumps: vec![JumpEntry::NONE; JUMP_ENTRIES]
-                .try_into()
-                .unwrap_or_else(|_| unreachable!("the length is JUMP_ENTRIES")),
+            jumps: Jumps::new(),
             checks: Checks::new(),
             next: std::ptr::null(),
             scratch: Vec::with_capacity(64),
@@ -175,24 +145,6 @@ impl BlockCache {
     #[inline]
     pub fn find(&self, key: BlockKey) -> Option<BlockRef> {
         self.map.get(&key).filter(|block| !block.stale).copied()
-    }
-
-    /// Slot of the cache for indirect jumps.
-    #[inline(always)]
-    pub fn jump(&self, rip: u64) -> &JumpEntry {
-        &self.jumps[((rip ^ rip >> JUMP_FOLD) as usize) & (JUMP_ENTRIES - 1)]
-    }
-
-    /// The RIP base under which `entry` was entered last, if the cache for indirect jumps has it under a stamp that
-    /// `is_current`.
-    pub fn rip_base_of(&self, entry: *const Insn, is_current: impl Fn(u32) -> bool) -> Option<u64> {
-        let known = |jump: &&JumpEntry| jump.entry == entry && is_current(jump.stamp);
-        self.jumps.iter().find(known).map(|jump| jump.rip_base)
-    }
-
-    /// Enters a target into it.
-    pub fn set_jump(&mut self, entry: JumpEntry) {
-        self.jumps[((entry.rip ^ entry.rip >> JUMP_FOLD) as usize) & (JUMP_ENTRIES - 1)] = entry;
     }
 
     /// Puts a decoded block into the arena. `insns` ends with the block's branch; `pages` are the pages it lies
@@ -303,7 +255,7 @@ impl BlockCache {
                     (*block.entry).handler = handlers::stale;
                     (*block.entry).flags |= flag::GONE;
                 }
-                regions.extend(hot.forget(entry.key));
+                regions.extend(hot.forget(entry.key, &mut self.jumps));
             }
             false
         });
@@ -314,7 +266,7 @@ impl BlockCache {
 
     /// Forgets the regions that block `key` is in, as it is decoded anew without having become stale.
     pub fn forget_regions(&mut self, key: BlockKey, hot: &mut Hot) {
-        let regions = hot.forget(key);
+        let regions = hot.forget(key, &mut self.jumps);
         self.count_again(&regions, hot);
     }
 
@@ -338,7 +290,7 @@ impl BlockCache {
         self.used = CHUNK;
         self.map.clear();
         self.pages.clear();
-        self.jumps.fill(JumpEntry::NONE);
+        self.jumps.clear();
     }
 }
 

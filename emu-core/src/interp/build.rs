@@ -1,8 +1,9 @@
 //! Finding the block at RIP, and decoding it when it is not there.
 
 use super::{
-    blocks::{BlockRef, JumpEntry, TABLE, key},
+    blocks::{BlockRef, TABLE, key},
     handlers, hot,
+    jumps::JumpEntry,
     liveness::{FlagUse, silence},
     specialise, vector,
 };
@@ -56,7 +57,8 @@ impl Cpu {
 
     /// The same for another mode (stepping).
     pub fn look_up_in(&mut self, mode: Mode) -> Result<Found, Exception> {
-        let JumpEntry { rip, rip_base, entry, mode: known_in, stamp } = *self.blocks.jump(self.rip);
+        let JumpEntry { rip, rip_base, entry, mode: known_in, stamp, .. } =
+            *self.blocks.jumps.entry(self.rip);
         let known = rip == self.rip && known_in == mode.bits() && !mode.is_limited();
         if known && self.mmu.is_current(stamp) && handlers::is_usable(entry) {
             return Ok(Found { entry, rip_base, stamp, second_page: None });
@@ -82,7 +84,8 @@ impl Cpu {
         self.check_limit(len.into())?;
         let stamp = self.mmu.link_stamp(linear);
         if block.second_page.is_none() {
-            self.blocks.set_jump(JumpEntry {
+            self.blocks.jumps.set(JumpEntry {
+                door: std::ptr::null(),
                 rip: self.rip,
                 rip_base,
                 entry: block.entry,

@@ -6,8 +6,9 @@
 //! code. Debug builds return to a loop instead.
 
 use super::{
-    blocks::{Crossing, JumpEntry, TABLE, Tail},
+    blocks::{Crossing, TABLE, Tail},
     emit::{Exact, Fast, Quiet},
+    jumps::JumpEntry,
 };
 use crate::{
     arch::{Exception, Flags, Width},
@@ -393,13 +394,7 @@ unsafe extern "C-unwind" fn cross_again(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: the caller's promise; nothing else refers to it now.
     let crossing = unsafe { &mut *i.cast_mut().cast::<Crossing>() };
     let base = cpu.regs[usize::from(slot::RIP_BASE)];
-    let distance = crossing.to_base.wrapping_sub(crossing.from_base);
-    // SAFETY: a block of this arena.
-    let offset = unsafe { (*crossing.entry).off };
-    cpu.rip = cpu.wrap_ip(base.wrapping_add(distance).wrapping_add(offset.into()));
-    if let Some(stamp) = cpu.is_still_at_rip(crossing.entry) {
-        (crossing.from_base, crossing.to_base) = (base, cpu.rip.wrapping_sub(offset.into()));
-        crossing.stamp = stamp;
+    if cpu.renew(crossing) {
         cpu.regs[usize::from(slot::RIP_BASE)] = crossing.to_base;
         // SAFETY: a block of this arena.
         return unsafe { go(cpu, crossing.entry) };
@@ -461,7 +456,7 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
     // SAFETY: the caller's promise; nothing else refers to the tail now.
     let tail = unsafe { &mut *i.add(1).cast_mut().cast::<Tail>() };
     cpu.budget -= tail.count;
-    let JumpEntry { rip, rip_base, entry, mode, stamp } = *cpu.blocks.jump(target);
+    let JumpEntry { rip, rip_base, entry, mode, stamp, .. } = *cpu.blocks.jumps.entry(target);
     let attention = cpu.signal.attention().load(Ordering::Relaxed);
     let known = rip == target && mode == cpu.mode.bits() && cpu.mmu.is_current(stamp);
     if !known || cpu.budget < 0 || attention != 0 {
@@ -489,13 +484,37 @@ unsafe extern "C-unwind" fn jump_again(cpu: &mut Cpu, entry: *const Insn) -> u32
     let Some(stamp) = cpu.is_still_at_rip(entry) else { return LOOK_UP };
     // SAFETY: as above.
     let rip_base = cpu.rip.wrapping_sub(unsafe { (*entry).off }.into());
-    cpu.blocks.set_jump(JumpEntry { rip: cpu.rip, rip_base, entry, mode: cpu.mode.bits(), stamp });
+    cpu.blocks.jumps.set(JumpEntry {
+        door: std::ptr::null(),
+        rip: cpu.rip,
+        rip_base,
+        entry,
+        mode: cpu.mode.bits(),
+        stamp,
+    });
     cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
     // SAFETY: the caller's promise.
     unsafe { go(cpu, entry) }
 }
 
 impl Cpu {
+    /// Sees to it that the link into another page is good here and now, and leads where it led before. RIP is then where
+    /// it leads; also if that is not so.
+    pub(super) fn renew(&mut self, crossing: &mut Crossing) -> bool {
+        let base = self.regs[usize::from(slot::RIP_BASE)];
+        if self.mmu.is_current(crossing.stamp) && crossing.from_base == base {
+            return true;
+        }
+        let distance = crossing.to_base.wrapping_sub(crossing.from_base);
+        // SAFETY: a block of this arena.
+        let offset = u64::from(unsafe { (*crossing.entry).off });
+        self.rip = self.wrap_ip(base.wrapping_add(distance).wrapping_add(offset));
+        let Some(stamp) = self.is_still_at_rip(crossing.entry) else { return false };
+        (crossing.from_base, crossing.to_base) = (base, self.rip.wrapping_sub(offset));
+        crossing.stamp = stamp;
+        true
+    }
+
     /// Whether the block at `entry`, decoded in this mode, is what is at RIP now: in which case it has not to be looked
     /// up. Returns the stamp of what leads there.
     fn is_still_at_rip(&mut self, entry: *const Insn) -> Option<u32> {

@@ -11,9 +11,9 @@
 //! | a number of instructions | the last ones one by one | about 48 single steps |
 
 use super::{
-    blocks::JumpEntry,
     build::{Found, MAX_INSNS},
     handlers,
+    jumps::JumpEntry,
 };
 use crate::{
     arch::{Exception, Seg},
@@ -113,7 +113,7 @@ impl Cpu {
     /// The block at RIP. After a pause it has just been found: then the cache of jumps knows it.
     pub(super) fn look_up_resumed(&mut self) -> Result<Found, Exception> {
         if self.observe.passing.is_some() {
-            let JumpEntry { rip, rip_base, entry, mode, stamp } = *self.blocks.jump(self.rip);
+            let JumpEntry { rip, rip_base, entry, mode, stamp, .. } = *self.blocks.jumps.entry(self.rip);
             let known = rip == self.rip && mode == self.mode.bits() && self.mmu.is_current(stamp);
             if known && handlers::is_usable(entry) {
                 return Ok(Found { entry, rip_base, stamp, second_page: None });

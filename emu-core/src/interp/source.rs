@@ -113,7 +113,7 @@ impl Growing<'_> {
             // SAFETY: a link leads to an entry in the arena.
             let Some(to) = (unsafe { link.as_ref() }).filter(|to| is_entry(to)) else { continue };
             let is_current = |stamp| self.cpu.mmu.is_current(stamp);
-            let Some(base) = self.cpu.blocks.rip_base_of(*link, is_current) else { continue };
+            let Some(base) = self.cpu.blocks.jumps.rip_base_of(*link, is_current) else { continue };
             let distance = base.wrapping_sub(self.base);
             if self.tier == Tier::Hot || distance == 0 {
                 targets.extend(self.reach((to.disp, from.1), distance));

@@ -4,12 +4,15 @@
 //! `budget`; it reads the TLB, and may call [`fill`](super::fill::fill) for what it does not find there. It may call
 //! [`exact`] with everything it holds stored to the CPU, and must load it again afterwards.
 
-use super::fill::Request;
+use super::{
+    fill::Request,
+    ways::{Door, FarLink},
+};
 use crate::{
     arch::Segment,
     cpu::{Cpu, LazyFlags},
     decode::Insn,
-    interp::{BlockCache, Crossing, Instance, JumpEntry, Tail, exact_within_region},
+    interp::{BlockCache, Hot, Instance, JumpEntry, Jumps, exact_within_region},
     mmu::{Links, Mmu, TLB_ENTRIES, TlbEntry},
     state::{Extended, Segments, Simd, X87},
 };
@@ -106,37 +109,46 @@ pub const HANDLER: usize = offset_of!(Insn, handler);
 pub const INSTANCE: usize = offset_of!(Insn, imm);
 /// Instance: pointer to this CPU's instruction for every point.
 pub const INSTANCE_POINTS: usize = offset_of!(Instance, points);
+/// Instance: pointer to the entry of the block that it begins with.
+pub const INSTANCE_ENTRY: usize = offset_of!(Instance, entry);
+/// Instance: its near links, [`NEAR`] of them, each the address of a [`Door`].
+pub const INSTANCE_NEAR: usize = offset_of!(Instance, near);
+/// As many as there is room for next to the door.
+pub const NEAR: usize = 5;
+/// Instance: pointer to its far links, each a [`FarLink`].
+pub const INSTANCE_FAR: usize = offset_of!(Instance, far);
+/// Where to tell which instance goes on to [`handlers::UNLINKED`].
+pub const LEAVING: usize = offset_of!(Cpu, hot) + Hot::LEAVING;
+/// Door: the host code.
+pub const DOOR_INSIDE: usize = offset_of!(Door, inside);
+
+/// A far link. If it crosses pages it leads to the region behind `DOOR` if `STAMP` is one of [`STAMPS`] and
+/// [`slot::RIP_BASE`](crate::cpu::slot::RIP_BASE) is `FROM_BASE`, which is to become `TO_BASE`.
+pub mod far {
+    use super::{FarLink, offset_of};
+    /// Bytes of one.
+    pub const SIZE: usize = size_of::<FarLink>();
+    /// Where it leads: the address of a [`Door`](super::Door).
+    pub const DOOR: usize = offset_of!(FarLink, door);
+    /// RIP base it was made at.
+    pub const FROM_BASE: usize = offset_of!(FarLink, from_base);
+    /// RIP base it leads to.
+    pub const TO_BASE: usize = offset_of!(FarLink, to_base);
+    /// How long (32 bits).
+    pub const STAMP: usize = offset_of!(FarLink, stamp);
+}
+
 /// Instance: what is left until a better translation is asked for, by [`handlers::HEAT`] (64 bits, signed), in
 /// instructions that it would execute for the guest. It goes down by [`ENTRY`] when the region is entered, and by
 /// [`PASSAGE`] at every passage of a loop within it; or by [`IN_FULL`] both times, if the region has instructions that
 /// a better translation does far better.
-pub const INSTANCE_LEFT: usize = offset_of!(Instance, left);
+pub const INSTANCE_LEFT: usize = offset_of!(Instance, door) + offset_of!(Door, left);
 /// See [`INSTANCE_LEFT`]. Entering and leaving better translations costs more, and so they are worth it for loops.
 pub const ENTRY: i8 = 1;
 /// See [`INSTANCE_LEFT`].
 pub const PASSAGE: i8 = 4;
 /// See [`INSTANCE_LEFT`]: as many as a passage has, about.
 pub const IN_FULL: i8 = 16;
-/// Last instruction of a block: first instruction of the block after it, untaken and taken; null if it is not known.
-pub const LINK: usize = size_of::<Insn>() + offset_of!(Tail, link);
-/// Last instruction of a block: instructions in the block (64 bits).
-pub const COUNT: usize = size_of::<Insn>() + offset_of!(Tail, count);
-
-/// A link into another page, which begins like an instruction: its handler is [`handlers::CROSS`]. It leads to
-/// `ENTRY`, if `STAMP` is one of [`STAMPS`] and [`slot::RIP_BASE`](crate::cpu::slot::RIP_BASE) is `FROM_BASE`, which is
-/// to become `TO_BASE`.
-pub mod crossing {
-    use super::{Crossing, offset_of};
-    /// Where it leads.
-    pub const ENTRY: usize = offset_of!(Crossing, entry);
-    /// RIP base it was made at.
-    pub const FROM_BASE: usize = offset_of!(Crossing, from_base);
-    /// RIP base it leads to.
-    pub const TO_BASE: usize = offset_of!(Crossing, to_base);
-    /// How long (32 bits).
-    pub const STAMP: usize = offset_of!(Crossing, stamp);
-}
-
 /// The stamps that are current: of pages that are not global, and of global ones (32 bits each).
 pub const STAMPS: [usize; 2] =
     [offset_of!(Cpu, mmu) + Mmu::LINKS + Links::LOCAL, offset_of!(Cpu, mmu) + Mmu::LINKS + Links::GLOBAL];
@@ -145,24 +157,24 @@ pub const STAMPS: [usize; 2] =
 pub const MODE: usize = offset_of!(Cpu, mode);
 
 /// The cache for indirect branches: `ENTRIES` of `SIZE` bytes, found by the low bits of `rip ^ rip >> FOLD`.
-/// An entry leads to `ENTRY`, with `RIP_BASE` as the RIP base, if `RIP` and [`MODE`] agree and `STAMP` is one of
-/// [`STAMPS`].
+/// An entry leads to the region behind `DOOR`, with `RIP_BASE` as the RIP base, if that is not null, `RIP` and [`MODE`]
+/// agree, and `STAMP` is one of [`STAMPS`].
 pub mod jumps {
-    use super::{BlockCache, Cpu, JumpEntry, offset_of};
+    use super::{BlockCache, Cpu, JumpEntry, Jumps, offset_of};
     /// Pointer to the first entry.
-    pub const TABLE: usize = offset_of!(Cpu, blocks) + BlockCache::JUMPS;
+    pub const TABLE: usize = offset_of!(Cpu, blocks) + BlockCache::JUMPS + Jumps::TABLE;
     /// Number of entries, a power of two.
-    pub const ENTRIES: usize = BlockCache::JUMP_ENTRIES;
+    pub const ENTRIES: usize = Jumps::ENTRIES;
     /// See above.
-    pub const FOLD: u32 = BlockCache::JUMP_FOLD;
+    pub const FOLD: u32 = Jumps::FOLD;
     /// Bytes of an entry.
     pub const SIZE: usize = size_of::<JumpEntry>();
     /// RIP.
     pub const RIP: usize = offset_of!(JumpEntry, rip);
     /// RIP base there.
     pub const RIP_BASE: usize = offset_of!(JumpEntry, rip_base);
-    /// Where it leads.
-    pub const ENTRY: usize = offset_of!(JumpEntry, entry);
+    /// Where it leads: the address of a [`Door`](super::Door).
+    pub const DOOR: usize = offset_of!(JumpEntry, door);
     /// Mode (32 bits).
     pub const MODE: usize = offset_of!(JumpEntry, mode);
     /// How long (32 bits).
@@ -174,15 +186,13 @@ pub mod handlers {
     use crate::{decode::Handler, interp};
     /// With any instruction, to go on there.
     pub const AT: Handler = interp::at;
-    /// With the first instruction of a link into another page: see [`super::crossing`].
-    pub const CROSS: Handler = interp::cross;
     /// With its entry: `INSTANCE_LEFT` has become negative.
     pub const HEAT: Handler = interp::heat;
-    /// With a direct branch, after it: not taken.
-    pub const UNTAKEN: Handler = interp::untaken;
-    /// With a direct branch, after it: taken.
-    pub const TAKEN: Handler = interp::taken;
-    /// With an indirect branch, after it: to what is in RIP.
+    /// With the address of a link in place of an instruction, after its branch, and the instance in [`super::LEAVING`]:
+    /// the link leads nowhere, or the budget is used up. The instructions of the block have been taken from it.
+    pub const UNLINKED: Handler = interp::unlinked;
+    /// With an indirect branch, after it: to what is in RIP. The instructions of the block have been taken from the
+    /// budget.
     pub const INDIRECT: Handler = interp::indirect;
     /// With the instruction to go on at: the run loop has something to do.
     pub const LOOK_AROUND: Handler = interp::look_around;

@@ -13,6 +13,7 @@
 
 pub mod fill;
 pub mod layout;
+pub mod ways;
 pub mod x87;
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     engine::VcpuSignal,
 };
 use std::{any::Any, fmt, sync::Arc};
+use ways::Way;
 
 /// Identity of a block: guest-physical address of its first byte, mode.
 pub type BlockKey = (u64, u32);
@@ -107,10 +109,24 @@ pub type Called = unsafe extern "C" fn(*mut Cpu, *const *const Insn) -> u64;
 pub enum Entry {
     /// It is called, and returns an [`exit`].
     Called(Called),
-    /// It is the handler of its block's entry, whose `imm` is the address of the instance
-    /// ([`layout::INSTANCE_POINTS`]), and it leaves by jumping to handlers: of its points, or those in
-    /// [`layout::handlers`]. It must lie in one page, and must not need MXCSR to be anything.
-    Handler(Handler),
+    /// It is a handler itself. It must lie in one page, and must not need MXCSR to be anything.
+    Handler(Inlet),
+}
+
+/// How host code is entered that is the handler of its block's entry, whose `imm` is the address of the instance
+/// ([`layout::INSTANCE_LEFT`] and the like). It leaves by jumping to handlers: of its points, or those in
+/// [`layout::handlers`], or by its links to where other such regions are entered with all that they hold in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Inlet {
+    /// For the interpreter.
+    pub handler: Handler,
+    /// For others of its kind: see [`ways::Door`]. The three are addresses of host code that take the same things, and
+    /// the last two are the same for all regions of a translator.
+    pub inside: usize,
+    /// What goes on to [`layout::handlers::UNLINKED`].
+    pub unlinked: usize,
+    /// What goes on to [`layout::handlers::AT`] with the entry of the instance that it is given.
+    pub entry: usize,
 }
 
 /// A translated region; the same for all CPUs of a machine.
@@ -121,6 +137,8 @@ pub struct Region {
     pub blocks: Vec<(BlockKey, u64)>,
     /// The points that its exits name.
     pub points: Vec<Point>,
+    /// If it is a handler: the ways on from it that have links.
+    pub ways: Vec<Way>,
     /// How well it is translated.
     pub tier: Tier,
     /// Where its other pages must be: distance from the first block's page, guest-physical address.

@@ -1,23 +1,23 @@
 //! Entering a region, and leaving it: for another region, or for the interpreter.
 //!
-//! All regions have the same frame. Whoever comes from the interpreter makes it; from region to region it stays. What a
-//! region goes on to is an instruction, by whose handler it knows whether that is another region: those lie in one
-//! window of addresses, and behind their beginning, which makes the frame, is where regions enter each other.
+//! All regions have the same frame. Whoever comes from the interpreter makes it; from region to region it stays. A
+//! direct branch goes on by its link, an indirect one by the cache for them: see [`emu_core::region::ways`].
 //!
 //! Where code is not linked, or the run loop has something to do, or flags have to be settled, a handler of Rust's goes
-//! on: [`layout::handlers`].
+//! on, by way of a [`Gate`].
 
 use super::{
     Compiler, field,
-    lower::{PRESERVED, frame},
-    x64::{A, Alu, BUDGET, COUNT, CPU, Cc, D, INSN, Label, Rm, STACK, Shift, W32, W64},
+    gates::{self, Gate},
+    lower::frame,
+    x64::{A, Alu, BUDGET, COUNT, Cc, D, INSN, Label, Rm, STACK, Shift, W32, W64},
 };
 use emu_core::{
     cpu::slot,
-    decode::Handler,
     region::{
-        Point, exit,
-        layout::{self, crossing, jumps},
+        Next, Point, exit,
+        layout::{self, far, jumps},
+        ways::{Place, Way},
     },
 };
 
@@ -26,24 +26,21 @@ use emu_core::{
 pub enum Exit {
     At,
     LookAround,
-    Untaken,
-    Taken,
     Indirect,
 }
 
-const EXITS: [Exit; Exit::COUNT] = [Exit::At, Exit::LookAround, Exit::Untaken, Exit::Taken, Exit::Indirect];
-
-impl Exit {
-    /// How many there are.
-    pub const COUNT: usize = 5;
-}
-
-/// Bytes of code between the beginning of a region and where other regions enter it.
-const FRAME_CODE: usize = 29;
-
-/// A field of what [`INSN`] points to.
-fn insn(at: usize) -> Rm {
-    Rm::Mem(INSN, at as i32)
+/// The ends of exits, which those of a kind share.
+#[derive(Default)]
+pub struct Tails {
+    by_exit: [Option<Label>; 3],
+    /// Of ways to other pages, with their link in [`COUNT`].
+    crossing: Option<Label>,
+    /// Of ways that lead nowhere, the same.
+    unlinked: Option<Label>,
+    /// With a code.
+    pub code: Option<Label>,
+    /// Where it goes on when it has been passed through often enough.
+    hot: Option<Label>,
 }
 
 /// The RIP base.
@@ -52,27 +49,18 @@ fn rip_base() -> Rm {
 }
 
 impl Compiler<'_> {
-    /// The entry, with the handler's arguments.
+    /// The entry, with the handler's arguments; and the other one, for who has the frame, with the instance in [`A`].
     pub(super) fn prologue(&mut self) {
         let asm = &mut self.lower.asm;
-        for r in PRESERVED {
-            asm.save(r);
-        }
-        asm.address(STACK, Rm::Mem(STACK, -frame::SIZE));
-        asm.store(W64, Rm::Mem(STACK, frame::CPU), CPU);
-        asm.extend(W64, BUDGET, field(layout::BUDGET));
-        assert_eq!(
-            asm.bytes.len(),
-            FRAME_CODE,
-            "regions enter each other behind the code that makes the frame"
-        );
+        gates::set_up(asm);
+        asm.extend(W64, A, Rm::Mem(INSN, layout::INSTANCE as i32));
+        self.inside = asm.bytes.len();
         let hot = asm.label();
-        asm.extend(W64, A, insn(layout::INSTANCE));
+        self.tails.hot = Some(hot);
         self.count_down(layout::ENTRY);
         let asm = &mut self.lower.asm;
         asm.jump_if(Cc::Negative, hot);
         asm.store(W64, Rm::Mem(STACK, frame::INSTANCE), A);
-        self.hot = Some(hot);
     }
 
     /// Takes `weight` from what is left until the region is worth a better translation. [`A`] has its instance.
@@ -97,9 +85,75 @@ impl Compiler<'_> {
 
     fn leave_at(&mut self, exit: Exit, number: u32) {
         let asm = &mut self.lower.asm;
-        let tail = *self.tails[exit as usize].get_or_insert_with(|| asm.label());
+        let tail = *self.tails.by_exit[exit as usize].get_or_insert_with(|| asm.label());
         asm.constant(INSN, 8 * u64::from(number));
         asm.jump(tail);
+    }
+
+    /// Leaves by the indirect branch at the end of block `block`, to what is in RIP.
+    pub(super) fn leave_indirectly(&mut self, block: usize, point: Point) {
+        let count = self.source.blocks[block].count() as i32;
+        self.lower.asm.alu_constant(Alu::Sub, W64, Rm::Reg(BUDGET), count);
+        self.leave(Exit::Indirect, point);
+    }
+
+    /// Leaves behind the direct branch at the end of block `block`.
+    pub(super) fn leave_by_link(&mut self, block: usize, taken: bool, point: Point) {
+        let way = Way { point: self.number(point), taken, crosses: self.crosses(block, taken) };
+        self.ways.push(way);
+        let place = self.places.next(way.crosses);
+        let count = self.source.blocks[block].count() as i32;
+        let asm = &mut self.lower.asm;
+        asm.alu_constant(Alu::Sub, W64, Rm::Reg(BUDGET), count);
+        asm.extend(W64, COUNT, Rm::Mem(STACK, frame::INSTANCE));
+        let at = match place {
+            Place::Near(n) => layout::INSTANCE_NEAR + 8 * n,
+            Place::Far(n) => {
+                asm.extend(W64, COUNT, Rm::Mem(COUNT, layout::INSTANCE_FAR as i32));
+                far::SIZE * n
+            }
+        };
+        asm.alu_constant(Alu::Add, W64, Rm::Reg(COUNT), at as i32);
+        if way.crosses {
+            let tail = *self.tails.crossing.get_or_insert_with(|| asm.label());
+            asm.jump(tail);
+            return;
+        }
+        self.look_around_or_unlink();
+        self.go_through(0);
+    }
+
+    /// Whether the branch at the end of block `block` leads to another page, as far as can be told from it.
+    fn crosses(&self, block: usize, taken: bool) -> bool {
+        let Some(last) = self.source.blocks[block].insns.last() else { return false };
+        let target = if taken { last.imm } else { u64::from(last.off) + u64::from(last.len) };
+        debug_assert!(!matches!(self.source.blocks[block].next[usize::from(taken)], Next::Block(_)));
+        target >= 0x1000
+    }
+
+    /// Goes on behind the door whose address is `at` bytes behind [`COUNT`].
+    fn go_through(&mut self, at: usize) {
+        let asm = &mut self.lower.asm;
+        asm.extend(W64, A, Rm::Mem(COUNT, at as i32));
+        asm.jump_to(Rm::Mem(A, layout::DOOR_INSIDE as i32));
+    }
+
+    /// If the budget is used up, or the run loop has something to do: goes on as if the link in [`COUNT`] led nowhere.
+    fn look_around_or_unlink(&mut self) {
+        let unlinked = self.unlinked();
+        self.look_around_or(unlinked);
+    }
+
+    fn unlinked(&mut self) -> Label {
+        let asm = &mut self.lower.asm;
+        *self.tails.unlinked.get_or_insert_with(|| asm.label())
+    }
+
+    fn look_around_or(&mut self, slow: Label) {
+        let asm = &mut self.lower.asm;
+        asm.extend(W64, A, field(layout::ATTENTION));
+        asm.alu(Alu::Compare, W64, BUDGET, Rm::Mem(A, 0));
+        asm.jump_if(Cc::Less, slow);
     }
 
     /// Makes all code that is out of line.
@@ -108,69 +162,38 @@ impl Compiler<'_> {
             self.lower.asm.place(label);
             self.leave_at(exit, number);
         }
-        let dispatch = self.lower.asm.label();
-        for exit in EXITS {
-            let Some(tail) = self.tails[exit as usize] else { continue };
+        let by_exit = self.tails.by_exit;
+        if let Some(tail) = by_exit[Exit::Indirect as usize] {
+            self.lower.asm.place(tail);
+            self.follow_indirect();
+        }
+        if let Some(tail) = self.tails.crossing {
+            self.lower.asm.place(tail);
+            self.follow_crossing();
+        }
+        let gates = [
+            (by_exit[Exit::At as usize], Gate::At),
+            (by_exit[Exit::LookAround as usize], Gate::LookAround),
+            (self.tails.unlinked, Gate::Unlinked),
+            (self.tails.hot, Gate::Heat),
+        ];
+        for (tail, gate) in gates {
+            let Some(tail) = tail else { continue };
+            self.lower.asm.place(tail);
+            self.jump_to(gate);
+        }
+        if let Some(code) = self.tails.code {
             let asm = &mut self.lower.asm;
-            asm.place(tail);
-            asm.extend(W64, A, Rm::Mem(STACK, frame::INSTANCE));
-            asm.alu(Alu::Add, W64, INSN, Rm::Mem(A, layout::INSTANCE_POINTS as i32));
-            asm.extend(W64, INSN, insn(0));
-            match exit {
-                Exit::At => self.jump_to(layout::handlers::AT),
-                Exit::LookAround => self.jump_to(layout::handlers::LOOK_AROUND),
-                Exit::Untaken => self.follow(0, layout::handlers::UNTAKEN, dispatch),
-                Exit::Taken => self.follow(1, layout::handlers::TAKEN, dispatch),
-                Exit::Indirect => self.follow_indirect(dispatch),
-            }
+            asm.place(code);
+            asm.shift(Shift::Right, W64, A, exit::pack(0, 1).trailing_zeros() as u8);
+            gates::take_down(asm);
+            asm.leave();
         }
-        if self.tails[Exit::Untaken as usize..].iter().any(Option::is_some) {
-            self.dispatch(dispatch);
-        }
-        let asm = &mut self.lower.asm;
-        if let Some(hot) = self.hot {
-            asm.place(hot);
-        }
-        self.jump_to(layout::handlers::HEAT);
-        let asm = &mut self.lower.asm;
-        asm.place(self.code);
-        asm.shift(Shift::Right, W64, A, exit::pack(0, 1).trailing_zeros() as u8);
-        self.epilogue();
-        self.lower.asm.leave();
     }
 
-    /// Goes on after the direct branch in [`INSN`], by its link if that is known and there is nothing else to do; else
-    /// by `otherwise`.
-    fn follow(&mut self, way: usize, otherwise: Handler, dispatch: Label) {
-        let asm = &mut self.lower.asm;
-        let slow = asm.label();
-        asm.extend(W64, COUNT, insn(layout::LINK + 8 * way));
-        asm.test(W64, COUNT, COUNT);
-        asm.jump_if(Cc::Equal, slow);
-        self.count_or(slow);
-        let asm = &mut self.lower.asm;
-        asm.copy(INSN, COUNT);
-        asm.jump(dispatch);
-        asm.place(slow);
-        self.jump_to(otherwise);
-    }
-
-    /// Takes the instructions of the block that ends with [`INSN`] from the budget, unless that is used up or the run
-    /// loop has something to do: then `slow`.
-    fn count_or(&mut self, slow: Label) {
-        let asm = &mut self.lower.asm;
-        let count = insn(layout::COUNT);
-        asm.extend(W64, A, field(layout::ATTENTION));
-        asm.alu_constant(Alu::Compare, W32, Rm::Mem(A, 0), 0);
-        asm.jump_if(Cc::NotEqual, slow);
-        asm.alu(Alu::Compare, W64, BUDGET, count);
-        asm.jump_if(Cc::Less, slow);
-        asm.alu(Alu::Sub, W64, BUDGET, count);
-    }
-
-    /// Goes on where the indirect branch in [`INSN`] leads, to what is in RIP.
-    fn follow_indirect(&mut self, dispatch: Label) {
-        let (slow, same) = (self.lower.asm.label(), self.lower.asm.label());
+    /// Goes on where the indirect branch leads, to what is in RIP. [`INSN`] is for [`Gate::Indirect`].
+    fn follow_indirect(&mut self) {
+        let slow = self.lower.asm.label();
         let entry = |at: usize| Rm::Mem(COUNT, at as i32);
         let asm = &mut self.lower.asm;
         asm.extend(W64, A, field(layout::RIP));
@@ -187,22 +210,31 @@ impl Compiler<'_> {
         asm.alu(Alu::Compare, W32, A, entry(jumps::MODE));
         asm.jump_if(Cc::NotEqual, slow);
         self.is_current_or(entry(jumps::STAMP), slow);
-        self.count_or(slow);
+        self.look_around_or(slow);
         let asm = &mut self.lower.asm;
-        // The two that it led to last.
-        asm.extend(W64, D, entry(jumps::ENTRY));
-        asm.extend(W64, A, insn(layout::LINK + 8));
-        asm.alu(Alu::Compare, W64, A, Rm::Reg(D));
-        asm.jump_if(Cc::Equal, same);
-        asm.store(W64, insn(layout::LINK), A);
-        asm.store(W64, insn(layout::LINK + 8), D);
-        asm.place(same);
-        asm.extend(W64, A, entry(jumps::RIP_BASE));
-        asm.store(W64, rip_base(), A);
-        asm.copy(INSN, D);
-        asm.jump(dispatch);
+        asm.extend(W64, A, entry(jumps::DOOR));
+        asm.test(W64, A, A);
+        asm.jump_if(Cc::Equal, slow);
+        asm.extend(W64, COUNT, entry(jumps::RIP_BASE));
+        asm.store(W64, rip_base(), COUNT);
+        asm.jump_to(Rm::Mem(A, layout::DOOR_INSIDE as i32));
         asm.place(slow);
-        self.jump_to(layout::handlers::INDIRECT);
+        self.jump_to(Gate::Indirect);
+    }
+
+    /// Goes on by the link to another page in [`COUNT`].
+    fn follow_crossing(&mut self) {
+        let slow = self.unlinked();
+        let link = |at: usize| Rm::Mem(COUNT, at as i32);
+        self.look_around_or(slow);
+        self.is_current_or(link(far::STAMP), slow);
+        let asm = &mut self.lower.asm;
+        asm.extend(W64, A, link(far::FROM_BASE));
+        asm.alu(Alu::Compare, W64, A, rip_base());
+        asm.jump_if(Cc::NotEqual, slow);
+        asm.extend(W64, A, link(far::TO_BASE));
+        asm.store(W64, rip_base(), A);
+        self.go_through(far::DOOR);
     }
 
     /// Goes to `slow` unless the stamp at `stamp` is current.
@@ -218,51 +250,8 @@ impl Compiler<'_> {
         asm.place(current);
     }
 
-    /// Goes on with the instruction in [`INSN`]: enters a region, passes a link to another page, or lets a handler of
-    /// Rust's go on.
-    fn dispatch(&mut self, dispatch: Label) {
-        let window = self.window.clone();
-        let asm = &mut self.lower.asm;
-        let (other, slow) = (asm.label(), asm.label());
-        asm.place_next(dispatch);
-        asm.extend(W64, A, insn(layout::HANDLER));
-        asm.constant(COUNT, (window.start as u64).wrapping_neg());
-        asm.alu(Alu::Add, W64, COUNT, Rm::Reg(A));
-        asm.constant(D, window.len() as u64);
-        asm.alu(Alu::Compare, W64, COUNT, Rm::Reg(D));
-        asm.jump_if(Cc::NotBelow, other);
-        asm.alu_constant(Alu::Add, W64, Rm::Reg(A), FRAME_CODE as i32);
-        asm.jump_to(Rm::Reg(A));
-        asm.place(other);
-        asm.constant(COUNT, layout::handlers::CROSS as usize as u64);
-        asm.alu(Alu::Compare, W64, A, Rm::Reg(COUNT));
-        asm.jump_if(Cc::NotEqual, slow);
-        self.is_current_or(insn(crossing::STAMP), slow);
-        let asm = &mut self.lower.asm;
-        asm.extend(W64, A, insn(crossing::FROM_BASE));
-        asm.alu(Alu::Compare, W64, A, rip_base());
-        asm.jump_if(Cc::NotEqual, slow);
-        asm.extend(W64, A, insn(crossing::TO_BASE));
-        asm.store(W64, rip_base(), A);
-        asm.extend(W64, INSN, insn(crossing::ENTRY));
-        asm.jump(dispatch);
-        asm.place(slow);
-        self.jump_to(layout::handlers::AT);
-    }
-
-    /// Jumps to a handler of Rust's, with the instruction in [`INSN`].
-    fn jump_to(&mut self, handler: Handler) {
-        self.lower.asm.store(W64, field(layout::BUDGET), BUDGET);
-        self.epilogue();
-        self.lower.asm.constant(A, handler as usize as u64);
-        self.lower.asm.jump_to(Rm::Reg(A));
-    }
-
-    fn epilogue(&mut self) {
-        let asm = &mut self.lower.asm;
-        asm.address(STACK, Rm::Mem(STACK, frame::SIZE));
-        for r in PRESERVED.into_iter().rev() {
-            asm.restore(r);
-        }
+    fn jump_to(&mut self, gate: Gate) {
+        self.lower.asm.constant(D, self.gates.address(gate) as u64);
+        self.lower.asm.jump_to(Rm::Reg(D));
     }
 }

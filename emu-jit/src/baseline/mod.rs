@@ -11,8 +11,8 @@
 //! Left to the interpreter, from within a region: floating point, MMX, x87, locked instructions, microcode.
 
 mod exits;
+pub mod gates;
 mod ir;
-
 mod lower;
 mod merge;
 #[cfg(test)]
@@ -24,10 +24,14 @@ mod x64_tests;
 
 use emu_core::{
     decode::{Insn, flag},
-    region::{Next, Point, Source, SourceBlock, layout},
+    region::{
+        Next, Point, Source, SourceBlock, layout,
+        ways::{Places, Way},
+    },
     semantics::{Attr, NO_ROW, Pure, Run, Table, integer::deferred::SETTLED},
 };
-use exits::Exit;
+use exits::{Exit, Tails};
+use gates::Gates;
 use ir::{Op, Test, V};
 use lower::{Lower, frame};
 use recorder::{Branch, Cond, Recorder};
@@ -73,17 +77,20 @@ pub fn is_available() -> bool {
 pub struct Baseline {
     /// The code.
     pub bytes: Vec<u8>,
+    /// Where other regions enter it.
+    pub inside: usize,
     /// The points that it names.
     pub points: Vec<Point>,
+    /// The ways on from it.
+    pub ways: Vec<Way>,
 }
 
-/// Compiles `source`, whose code will be among all other code in the addresses `window`. `None`: there is nothing in it
-/// worth translating, or it is too much.
-pub fn compile(source: &Source, window: Range<usize>) -> Option<Baseline> {
+/// Compiles `source`, with the gates at `gates`. `None`: there is nothing in it worth translating, or it is too much.
+pub fn compile(source: &Source, gates: Gates) -> Option<Baseline> {
     if !source.other_pages().is_empty() {
         return None;
     }
-    Compiler::new(source, window).run()
+    Compiler::new(source, gates).run()
 }
 
 /// How an instruction is executed.
@@ -113,24 +120,23 @@ struct Compiler<'a> {
     exits: Vec<(Label, Exit, u32)>,
     /// Blocks that begin with making the flags, out of line: from where, back to where.
     unsettled: Vec<(Label, Label)>,
-    /// The end of each kind of exit, once it is used.
-    tails: [Option<Label>; Exit::COUNT],
-    /// The end of exits with a code.
-    code: Label,
-    /// Where it goes on when it has been passed through often enough.
-    hot: Option<Label>,
+    tails: Tails,
+    /// The ways out by direct branches, and where their links are.
+    ways: Vec<Way>,
+    places: Places,
+    /// Where other regions enter.
+    inside: usize,
     /// Where the code has by how much it counts down.
     weights: Vec<usize>,
     /// There are instructions that a better translation does itself.
     wanting: bool,
-    window: Range<usize>,
+    gates: Gates,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(source: &'a Source, window: Range<usize>) -> Self {
+    fn new(source: &'a Source, gates: Gates) -> Self {
         let mut lower = Lower::new();
         let labels = source.blocks.iter().map(|_| lower.asm.label()).collect();
-        let code = lower.asm.label();
         Compiler {
             source,
             recorder: Recorder::new(source.mode),
@@ -143,12 +149,13 @@ impl<'a> Compiler<'a> {
             numbers: FxHashMap::default(),
             exits: Vec::new(),
             unsettled: Vec::new(),
-            tails: [None; Exit::COUNT],
-            code,
-            hot: None,
+            tails: Tails::default(),
+            ways: Vec::new(),
+            places: Places::default(),
+            inside: 0,
             weights: Vec::new(),
             wanting: false,
-            window,
+            gates,
         }
     }
 
@@ -173,7 +180,8 @@ impl<'a> Compiler<'a> {
             self.count_in_full();
         }
         self.lower.asm.link();
-        Some(Baseline { bytes: self.lower.asm.bytes, points: self.points })
+        let Compiler { lower, points, ways, inside, .. } = self;
+        Some(Baseline { bytes: lower.asm.bytes, inside, points, ways })
     }
 
     /// The block that is made next.
@@ -343,7 +351,8 @@ impl<'a> Compiler<'a> {
         // Of 32 bits all ones: no other code has that.
         const { assert!(layout::GO_ON == u32::MAX as u64) };
         asm.alu_constant(Alu::Compare, W32, Rm::Reg(A), -1);
-        asm.jump_if(Cc::NotEqual, self.code);
+        let code = *self.tails.code.get_or_insert_with(|| asm.label());
+        asm.jump_if(Cc::NotEqual, code);
     }
 
     /// After the last instruction of a block.
@@ -361,7 +370,7 @@ impl<'a> Compiler<'a> {
                 }
                 let target = self.lower.register(ops, target);
                 self.lower.asm.store(W64, field(layout::RIP), target);
-                self.leave(Exit::Indirect, last);
+                self.leave_indirectly(number, last);
             }
             Some(Branch::If(Cond::Test(test))) => {
                 // The way to the block that is made next comes last, and needs no jump.
@@ -375,7 +384,7 @@ impl<'a> Compiler<'a> {
             }
             Some(Branch::If(Cond::Known(taken))) => self.way(number, usize::from(taken), last),
             // A block ends with a branch; what follows it is not known here.
-            None => self.leave(Exit::Untaken, last),
+            None => self.leave_by_link(number, false, last),
         }
     }
 
@@ -389,7 +398,7 @@ impl<'a> Compiler<'a> {
     fn way(&mut self, number: usize, way: usize, last: Point) {
         match self.source.blocks[number].next[way] {
             Next::Block(to) => self.go(number, to),
-            _ => self.leave(if way == 1 { Exit::Taken } else { Exit::Untaken }, last),
+            _ => self.leave_by_link(number, way == 1, last),
         }
     }
 

@@ -5,9 +5,7 @@ use parking_lot::Mutex;
 use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    ops::Range,
-    ptr,
+    io, ptr,
     sync::Arc,
 };
 
@@ -121,12 +119,6 @@ impl CodeMemory {
         // SAFETY: the piece is within the mapping and belongs to nobody else now.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.add(offset), code.len()) };
         Some(Code { memory: self.clone(), offset, len })
-    }
-
-    /// Where code is, to be executed.
-    pub fn addresses(&self) -> Range<usize> {
-        let start = self.executable as usize;
-        start..start + self.size
     }
 
     /// Bytes in use.

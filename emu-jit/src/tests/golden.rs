@@ -15,7 +15,12 @@
 //! | `all` | host instructions in the region, cold ones too |
 
 use super::machine;
-use crate::{baseline, code::CodeMemory, host::Host, region};
+use crate::{
+    baseline::{self, gates::Gates},
+    code::CodeMemory,
+    host::Host,
+    region,
+};
 use cranelift_codegen::{Context, ir::Function};
 use cranelift_frontend::FunctionBuilderContext;
 use emu_core::{
@@ -28,8 +33,8 @@ use std::{collections::BTreeSet, fmt::Write, fs, path::PathBuf};
 /// Where a line of the IR has a host address.
 const HOST_ADDRESSES: std::ops::Range<u64> = 0x1000_0000_0000..0x8000_0000_0000;
 
-/// Where all code is taken to be.
-const WINDOW: std::ops::Range<usize> = 0x1000_0000_0000..0x1000_1000_0000;
+/// Where the baseline compiler's gates are taken to be.
+const GATES: usize = 0x1000_0000_0000;
 
 #[test]
 fn golden_files_are_what_the_translator_makes() {
@@ -145,7 +150,7 @@ struct Made {
 impl Made {
     /// By the baseline compiler.
     fn plainly(source: &Source) -> Option<Self> {
-        let made = baseline::compile(source, WINDOW)?;
+        let made = baseline::compile(source, Gates::at(GATES))?;
         let host = Decoder::new(64, &made.bytes, DecoderOptions::NONE).into_iter().collect();
         Some(Made { ir: String::new(), host })
     }

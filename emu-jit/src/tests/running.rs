@@ -37,6 +37,30 @@ fn an_instruction_across_two_pages_follows_what_is_written_to_the_second() {
     assert_eq!(cpu.save_state().general.gpr[0], expected);
 }
 
+#[test]
+fn regions_that_lead_to_each_other_follow_what_is_written_to_one_of_them() {
+    // mov edi,3; (again:) mov ecx,2000; (next:) call the next page; add ebx,eax; dec ecx; jnz next
+    let mut code = vec![0xBF, 3, 0, 0, 0, 0xB9, 0xD0, 7, 0, 0, 0xE8, 0xF1, 0x0F, 0, 0, 0x01, 0xC3, 0xFF, 0xC9];
+    // inc byte [the constant 1 there]; dec edi; jnz again
+    code.extend([0x75, 0xF5, 0xFE, 0x05, 0xF0, 0x0F, 0, 0, 0xFF, 0xCF, 0x75, 0xE6]);
+    code.extend(FINISH);
+    // jmp there; (there:) test cl,7; jz even; mov eax,1; ret; (even:) mov eax,2; ret
+    let mut called = vec![0xEB, 3, 0x90, 0x90, 0x90, 0xF6, 0xC1, 7, 0x74, 6, 0xB8, 1, 0, 0, 0, 0xC3];
+    called.extend([0xB8, 2, 0, 0, 0, 0xC3]);
+    for hot in [Thresholds::NEVER, 1000] {
+        let memory = memory();
+        memory.ram().write(CODE, &code).unwrap();
+        memory.ram().write(CODE + 0x1000, &called).unwrap();
+        let mut cpu = cpu(0, true, memory);
+        let thresholds = Thresholds { warm: 1, hot };
+        let options = Options { threads: 0, cache: 1 << 20, thresholds, ..Options::default() };
+        cpu.set_translator(Arc::new(Jit::new(options).unwrap()));
+        run(&mut cpu, CODE);
+        let expected = DATA + 1750 * (1 + 2 + 3) + 3 * 250 * 2;
+        assert_eq!(cpu.save_state().general.gpr[3], expected, "hot after {hot}");
+    }
+}
+
 /// Translates nothing, but computes with the host's floating point.
 #[derive(Debug)]
 struct Computing;

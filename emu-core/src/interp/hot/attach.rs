@@ -54,8 +54,8 @@ impl Cpu {
         let Some(region) = region else { return self.execute_one() };
         // SAFETY: points are instructions of this block.
         let points = region.points.iter().map(|p| unsafe { found.entry.add(p.insn.into()) }).collect();
-        let mut instance = Instance::new(region, points, i64::MAX);
-        let imm = &raw mut instance as u64;
+        let mut instance = Instance::new(region, points, std::ptr::null(), i64::MAX);
+        let imm = &raw const *instance as u64;
         let entry = Insn { imm, flags: flag::ENTRY, ..Insn::blank(instance.handler()) };
         // The handler goes on to the instruction behind its entry where the region cannot run.
         if !self.can_run(&mut instance) {
@@ -130,7 +130,7 @@ impl Cpu {
                     }
                 }
             }
-            self.hot.retire(first);
+            self.hot.retire(first, &mut self.blocks.jumps);
         }
     }
 
@@ -163,8 +163,9 @@ impl Cpu {
         // SAFETY: points are within the blocks they name: the digests agree.
         let point = |p: &Point| unsafe { entries[usize::from(p.block)].add(p.insn.into()) };
         let points = region.points.iter().map(point).collect();
-        let instance = Box::new(Instance::new(region.clone(), points, hot));
         let Some(block) = self.blocks.find(first) else { return false };
+        let mut instance = Instance::new(region.clone(), points, block.entry, hot);
+        self.hot.number(&mut instance);
         // SAFETY: the first entry of a block in the arena. If it is executed now, that is done with it.
         unsafe {
             if !is_entry(&*block.entry) {
@@ -173,7 +174,7 @@ impl Cpu {
             (*block.entry).imm = &raw const *instance as u64;
             (*block.entry).handler = instance.handler();
         }
-        self.hot.retire(first);
+        self.hot.retire(first, &mut self.blocks.jumps);
         for &(key, _) in &region.blocks {
             let firsts = self.hot.members.entry(key).or_default();
             if !firsts.contains(&first) {

@@ -6,6 +6,7 @@ use crate::{
     cpu::{Cpu, LazyFlags, slot},
     decode::Insn,
     interp::{
+        blocks::Tail,
         emit::Fast,
         handlers::{self, LOOK_UP, follow, go, jump_to},
     },
@@ -52,11 +53,11 @@ pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
     // SAFETY: host code made for this CPU's layout, and the points that it knows by number.
     let left = unsafe { entry(cpu, instance.points) };
     let (kind, number) = exit::unpack(left);
-    instance.left -= budget - cpu.budget;
+    instance.door.left -= budget - cpu.budget;
     if cpu.filled == fill::PART {
         cpu.split_up(i, base);
     }
-    if instance.left < 0 {
+    if instance.door.left < 0 {
         cpu.heat_up(i, base);
     }
     if kind == exit::CODE {
@@ -109,35 +110,40 @@ pub unsafe extern "C-unwind" fn heat(cpu: &mut Cpu, i: *const Insn) -> u32 {
     unsafe { go(cpu, i.add(1)) }
 }
 
-/// Behind the direct branch `i`, which a region has executed and not taken.
+/// Behind a direct branch of the region that is left: its link, at the address `link`, leads nowhere, or the budget is
+/// used up. The instructions of the block have been taken from it.
 ///
 /// # Safety
-/// As [`follow`].
-pub unsafe extern "C-unwind" fn untaken(cpu: &mut Cpu, i: *const Insn) -> u32 {
+/// The instance that is left is told, and that is its link; else as [`follow`].
+pub unsafe extern "C-unwind" fn unlinked(cpu: &mut Cpu, link: *const Insn) -> u32 {
     cpu.settle_flags();
-    // SAFETY: the caller's promise.
-    unsafe { follow(cpu, i, false) }
+    // SAFETY: whoever left it has just told; nothing else refers to it now.
+    let instance = unsafe { &mut *cpu.hot.leaving };
+    let number = instance.way_at(link as usize);
+    let way = instance.region.ways[number];
+    let i = instance.all_points[way.point as usize];
+    // SAFETY: the branch is the last of its block.
+    unsafe {
+        cpu.budget += (*i.add(1).cast::<Tail>()).count;
+        cpu.link_up(instance, number, i);
+        follow(cpu, i, way.taken)
+    }
 }
 
-/// Behind the direct branch `i`, which a region has executed and taken.
-///
-/// # Safety
-/// As [`follow`].
-pub unsafe extern "C-unwind" fn taken(cpu: &mut Cpu, i: *const Insn) -> u32 {
-    cpu.settle_flags();
-    // SAFETY: the caller's promise.
-    unsafe { follow(cpu, i, true) }
-}
-
-/// Behind the indirect branch `i`, which a region has executed; it leads to `cpu.rip`.
+/// Behind the indirect branch `i`, which a region has executed; it leads to `cpu.rip`. The instructions of the block have
+/// been taken from the budget.
 ///
 /// # Safety
 /// As [`jump_to`].
 pub unsafe extern "C-unwind" fn indirect(cpu: &mut Cpu, i: *const Insn) -> u32 {
     cpu.settle_flags();
     let target = cpu.rip;
-    // SAFETY: the caller's promise.
-    unsafe { jump_to(cpu, i, target) }
+    // SAFETY: the caller's promise; the branch is the last of its block.
+    unsafe {
+        cpu.budget += (*i.add(1).cast::<Tail>()).count;
+        cpu.link_jump(target);
+        jump_to(cpu, i, target)
+    }
 }
 
 /// Before `i`: the run loop has something to do.

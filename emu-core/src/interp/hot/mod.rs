@@ -16,13 +16,14 @@
 mod attach;
 mod handlers;
 mod instance;
+mod links;
 mod remake;
 mod requests;
 
-pub use handlers::{at, exact_within_region, heat, indirect, look_around, taken, untaken};
+pub use handlers::{at, exact_within_region, heat, indirect, look_around, unlinked};
 pub use instance::Instance;
 
-use super::blocks::BlockRef;
+use super::{blocks::BlockRef, jumps::Jumps};
 use crate::{
     cpu::Mode,
     decode::{Insn, flag},
@@ -37,7 +38,6 @@ const FIRST_LOOK: u64 = 16;
 const REWRITES: u8 = 16;
 
 /// What this CPU knows of hot code.
-#[derive(Default)]
 pub struct Hot {
     translator: Option<Arc<dyn Translator>>,
     thresholds: Option<Thresholds>,
@@ -55,12 +55,40 @@ pub struct Hot {
     /// Forgotten, but perhaps still running: they must not move.
     #[expect(clippy::vec_box, reason = "who runs one has its address")]
     retired: Vec<Box<Instance>>,
+    /// The instance that has just been left by a link: see [`unlinked`].
+    leaving: *mut Instance,
+    /// Instances made.
+    made: u64,
+    /// Host address by which others enter a region that is called: zero until it is known.
+    inside_called: usize,
 }
 
 // SAFETY: the pointers are into the arena of the CPU that owns this.
 unsafe impl Send for Hot {}
 
+impl Default for Hot {
+    fn default() -> Self {
+        Hot {
+            translator: None,
+            thresholds: None,
+            eviction: Eviction::default(),
+            let_go: false,
+            instances: FxHashMap::default(),
+            members: FxHashMap::default(),
+            strays: FxHashMap::default(),
+            remade: FxHashMap::default(),
+            retired: Vec::new(),
+            leaving: std::ptr::null_mut(),
+            made: 0,
+            inside_called: 0,
+        }
+    }
+}
+
 impl Hot {
+    /// Offset of the pointer to the instance that has just been left by a link.
+    pub const LEAVING: usize = std::mem::offset_of!(Hot, leaving);
+
     /// Whether blocks are counted.
     pub fn is_on(&self) -> bool {
         self.translator.is_some()
@@ -77,17 +105,17 @@ impl Hot {
     }
 
     /// Forgets the regions that block `key` is in. Returns their first blocks.
-    pub fn forget(&mut self, key: BlockKey) -> Vec<BlockKey> {
+    pub fn forget(&mut self, key: BlockKey, jumps: &mut Jumps) -> Vec<BlockKey> {
         let firsts = self.members.remove(&key).unwrap_or_default();
         for first in &firsts {
-            self.retire(*first);
+            self.retire(*first, jumps);
         }
         firsts
     }
 
     /// Forgets the region that begins with block `first`.
-    fn retire(&mut self, first: BlockKey) {
-        let Some(instance) = self.instances.remove(&first) else { return };
+    fn retire(&mut self, first: BlockKey, jumps: &mut Jumps) {
+        let Some(mut instance) = self.instances.remove(&first) else { return };
         for (key, _) in &instance.region.blocks {
             if let Some(firsts) = self.members.get_mut(key) {
                 firsts.retain(|other| *other != first);
@@ -96,11 +124,13 @@ impl Hot {
                 }
             }
         }
+        self.isolate(&mut instance, jumps);
         self.retired.push(instance);
     }
 
     /// Forgets all regions.
     pub fn forget_all(&mut self) {
+        // Who knew of them has been forgotten as well.
         self.retired.extend(self.instances.drain().map(|(_, instance)| instance));
         self.members.clear();
         self.strays.clear();

@@ -5,7 +5,7 @@ use super::{Instance, is_entry};
 use crate::{
     cpu::{Cpu, slot},
     decode::Insn,
-    interp::blocks::{self, JumpEntry},
+    interp::{blocks, jumps::JumpEntry},
     region::{Source, Tier},
 };
 
@@ -35,9 +35,9 @@ impl Cpu {
             instance.splits = Some((splits + 1, since));
             return;
         }
-        instance.splits = Some((0, instance.left));
+        instance.splits = Some((0, instance.door.left));
         // `left` was set anew meanwhile, or the exits are rare.
-        if !(0..i64::from(SPLITS) * BETWEEN_SPLITS).contains(&(since - instance.left)) {
+        if !(0..i64::from(SPLITS) * BETWEEN_SPLITS).contains(&(since - instance.door.left)) {
             return;
         }
         let Some(translator) = self.hot.translator.clone() else { return };
@@ -56,7 +56,7 @@ impl Cpu {
         // SAFETY: as in `heat_up`.
         let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
         let (from, _) = instance.region.blocks[usize::from(instance.region.points[number].block)];
-        let JumpEntry { rip, rip_base, entry, mode, stamp } = *self.blocks.jump(self.rip);
+        let JumpEntry { rip, rip_base, entry, mode, stamp, .. } = *self.blocks.jumps.entry(self.rip);
         let known = rip == self.rip && mode == self.mode.bits() && self.mmu.is_current(stamp);
         // SAFETY: entries that are current lead to blocks of this arena.
         if let Some(to) = known.then(|| unsafe { &*entry }).filter(|to| is_entry(to)) {
@@ -71,9 +71,9 @@ impl Cpu {
         if strays < STRAYS {
             return;
         }
-        instance.strays = (0, instance.left);
+        instance.strays = (0, instance.door.left);
         // `left` was set anew meanwhile, or the exits are rare.
-        let often = (0..i64::from(STRAYS) * BETWEEN_STRAYS).contains(&(since - instance.left));
+        let often = (0..i64::from(STRAYS) * BETWEEN_STRAYS).contains(&(since - instance.door.left));
         let key = blocks::key(page, self.mode);
         let remade = self.hot.remade.entry(key).or_default();
         if !often || *remade == REMADE || instance.region.tier != Tier::Hot {

@@ -47,7 +47,7 @@ impl Cpu {
         let Some(translator) = self.hot.translator.clone() else { return };
         // SAFETY: an entry of a block in the arena, and its instance, as in `region`.
         let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
-        instance.left = i64::MAX;
+        instance.door.left = i64::MAX;
         if instance.region.tier == Tier::Hot {
             return;
         }
