@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{Block, Function, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use emu_core::{
     region::{Next, Point, Source, exit, x87},
-    semantics::{Run, Table},
+    semantics::{Arithmetic, Run, Table},
 };
 use std::sync::{Arc, LazyLock};
 
@@ -144,7 +144,17 @@ impl Regional<'_> {
             Some(Branch::If(c)) => {
                 let (taken, untaken) =
                     (self.translator.builder.create_block(), self.translator.builder.create_block());
-                self.translator.branch_if(c, taken, untaken);
+                let goes_back = |way: usize| match self.source.blocks[number].next[way] {
+                    Next::Block(to) => to <= number,
+                    _ => false,
+                };
+                if goes_back(1) && !goes_back(0) {
+                    // What is named second follows at once: better the rest of a loop than what is behind it.
+                    let c = self.translator.negate(c);
+                    self.translator.branch_if(c, untaken, taken);
+                } else {
+                    self.translator.branch_if(c, taken, untaken);
+                }
                 for (way, block) in [(0, untaken), (1, taken)] {
                     self.translator.builder.switch_to_block(block);
                     self.translator.builder.seal_block(block);

@@ -21,7 +21,7 @@ use crate::{
     memory::PhysicalMemory,
     microcode::cpuid::KnownLeaves,
     mmu::Mmu,
-    region::fill::Request,
+    region::{NoPage, fill::Request},
     semantics::integer::deferred::SETTLED,
     state::{Control, CpuState, Events, Msrs, Segments, Simd, X87},
 };
@@ -48,6 +48,8 @@ pub struct Cpu {
     pub fill: Request,
     /// What the last call of [`fill`](crate::region::fill::fill) has come to.
     pub filled: u64,
+    /// For translated code that remembers pages.
+    pub no_page: NoPage,
     /// Translation of linear addresses.
     pub mmu: Mmu,
     /// RFLAGS without the arithmetic flags.
@@ -149,6 +151,7 @@ impl Cpu {
             budget: 0,
             attention: signal.attention(),
             fill: Request::default(),
+            no_page: NoPage::new(),
             filled: 0,
             mmu,
             eflags: Flags::FIXED,

@@ -5,6 +5,7 @@
 //! [`exact`] with everything it holds stored to the CPU, and must load it again afterwards.
 
 use super::{
+    NoPage,
     fill::Request,
     ways::{Door, FarLink},
 };
@@ -43,6 +44,10 @@ pub const FILL_LINEAR: usize = offset_of!(Cpu, fill) + offset_of!(Request, linea
 pub const FILL_WANTED: usize = offset_of!(Cpu, fill) + offset_of!(Request, wanted);
 /// What the last call of [`fill`](super::fill::fill) has come to (64 bits).
 pub const FILLED: usize = offset_of!(Cpu, filled);
+/// Tag that matches nothing, for code that remembers the tags of TLB entries.
+pub const NO_PAGE_TAG: usize = offset_of!(Cpu, no_page) + offset_of!(NoPage, tag);
+/// The addend that goes with it.
+pub const NO_PAGE_ADDEND: usize = offset_of!(Cpu, no_page) + offset_of!(NoPage, addend);
 /// Pointer to the first entry of the TLB for data accesses.
 pub const TLB: usize = offset_of!(Cpu, mmu) + Mmu::CURRENT;
 /// Vector register `n`, lane `l`: 16 bytes at `VECTOR + 32 * n + 16 * l`.

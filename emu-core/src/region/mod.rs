@@ -13,6 +13,7 @@
 
 pub mod fill;
 pub mod layout;
+mod no_page;
 pub mod ways;
 pub mod x87;
 
@@ -21,6 +22,7 @@ use crate::{
     decode::{Handler, Insn},
     engine::VcpuSignal,
 };
+pub use no_page::NoPage;
 use std::{any::Any, fmt, sync::Arc};
 use ways::Way;
 

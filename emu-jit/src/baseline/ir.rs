@@ -67,8 +67,8 @@ pub enum Op {
     Address(V, V, u8, i32),
     /// By a constant less than the width.
     ShiftBy(Shift, Log2, V, u8),
-    /// By a value, 64 bits. A count of 64 or more gives 0, or the sign.
-    Shift(Shift, V, V),
+    /// By a value, 64 bits. A count of 64 or more gives 0, or the sign; there is none if the last is true.
+    Shift(Shift, V, V, bool),
     /// A rotation; the count is taken modulo the width.
     Rotate(Log2, V, V),
     /// Low bits, zero-extended.
@@ -153,7 +153,7 @@ impl Op {
             | Op::LaneWrite(a, ..) => f(a),
             Op::SetFlags(a, b)
             | Op::Binary(_, _, a, b)
-            | Op::Shift(_, a, b)
+            | Op::Shift(_, a, b, _)
             | Op::Rotate(_, a, b)
             | Op::Insert(_, a, b)
             | Op::MultiplyHigh(_, a, b)

@@ -3,7 +3,7 @@
 
 use super::{Cond, Translator, opaque::Operation};
 use cranelift_codegen::ir::{
-    AbiParam, InstBuilder, Signature, Type, Value,
+    AbiParam, InstBuilder, Opcode, Signature, Type, Value,
     condcodes::{CondCode, FloatCC, IntCC},
     types::{I8, I16, I32, I64},
 };
@@ -48,7 +48,7 @@ impl Translator {
     }
     /// The value of a constant.
     pub(super) fn known_constant(&self, a: Value) -> Option<u64> {
-        use cranelift_codegen::ir::{InstructionData, Opcode, ValueDef};
+        use cranelift_codegen::ir::{InstructionData, ValueDef};
         let dfg = &self.builder.func.dfg;
         let ValueDef::Result(inst, _) = dfg.value_def(a) else { return None };
         match dfg.insts[inst] {
@@ -56,8 +56,18 @@ impl Translator {
             _ => None,
         }
     }
+    /// What a value is at most, if it is masked.
+    fn most_of(&self, a: Value) -> Option<u64> {
+        match self.binary(a) {
+            Some((Opcode::Band, [_, mask])) => self.known_constant(mask),
+            _ => None,
+        }
+    }
     /// `shifted` if the count is less than 64, else `otherwise`.
     fn if_below_64(&mut self, count: Value, shifted: Value, otherwise: Value) -> Value {
+        if self.most_of(count).is_some_and(|most| most < 64) {
+            return shifted;
+        }
         let limit = self.builder.ins().iconst(I64, 64);
         let small = self.builder.ins().icmp(IntCC::UnsignedLessThan, count, limit);
         self.builder.ins().select(small, shifted, otherwise)

@@ -194,7 +194,10 @@ impl Translator {
         let block = self.exit(exit::LOOK_AROUND, target, distance);
         // A loop must not be left with the word it loaded once.
         self.builder.ins().sequence_point();
-        let least = self.builder.ins().load(I64, self.spaces.attention, self.attention, 0);
+        // Where it is is loaded anew as well: a loop has better use for a register.
+        let attention = self.spaces.attention;
+        let word = self.builder.ins().load(I64, attention, self.cpu, layout::ATTENTION as i32);
+        let least = self.builder.ins().load(I64, attention, word, 0);
         let budget = self.value_of_variable(self.budget);
         let spent = self.builder.ins().icmp(IntCC::SignedLessThan, budget, least);
         self.unless(spent, block);

@@ -4,6 +4,7 @@
 use super::{
     Faults, Translator,
     arithmetic::int,
+    pages::{self, Remembered},
     ranges::{Check, Range},
 };
 use cranelift_codegen::ir::{
@@ -28,6 +29,16 @@ const FILL: Option<unsafe extern "C" fn(*mut Cpu)> = Some(fill::fill_requested);
 #[cfg(not(target_arch = "x86_64"))]
 const FILL: Option<unsafe extern "C" fn(*mut Cpu)> = None;
 
+/// What a look into the TLB has found.
+struct LookedUp {
+    /// Address of the entry.
+    entry: Value,
+    /// The load of its tag.
+    tag: Inst,
+    /// The constant that tells what is wanted.
+    wanted: Option<Inst>,
+}
+
 impl Translator {
     /// Linear address of `seg:offset`; the segment is flat.
     pub(super) fn linear(&mut self, seg: usize, offset: Value) -> Value {
@@ -51,19 +62,23 @@ impl Translator {
 
     /// Host address of `size` bytes at `linear`, as an address and a distance from it; leaves if they cannot be accessed
     /// directly.
-    fn host(&mut self, linear: Value, size: u64, write: bool) -> (Value, i32) {
+    fn host(&mut self, linear: Value, size: u64, write: bool, base: Option<u8>) -> (Value, i32) {
         let at = self.root(linear);
         if let Some(found) = self.in_range(at, size, write) {
             return found;
         }
-        let (host, check) = self.check(linear, size, write);
+        let page = base.and_then(|base| self.page_of((base, write)));
+        let (host, check) = match page {
+            Some(page) => self.check_remembered(linear, size, write, page),
+            None => self.check(linear, size, write),
+        };
         self.ranges.push(Range::new(at, size, write, host, check));
         (host, 0)
     }
 
     /// Host address of `size` bytes at `linear`, as one value.
-    pub(super) fn host_address(&mut self, linear: Value, size: u64, write: bool) -> Value {
-        let (host, distance) = self.host(linear, size, write);
+    pub(super) fn host_address(&mut self, linear: Value, size: u64, write: bool, base: Option<u8>) -> Value {
+        let (host, distance) = self.host(linear, size, write, base);
         self.builder.ins().iadd_imm_s(host, i64::from(distance))
     }
 
@@ -71,6 +86,61 @@ impl Translator {
     fn check(&mut self, linear: Value, size: u64, write: bool) -> (Value, Check) {
         let (zero, start) = self.changeable(0);
         let first = self.builder.ins().iadd(linear, zero);
+        let (longest, most) = self.changeable(4096 - size as i64);
+        let looked = self.look_up((linear, first), longest, Wanted::one(size as u8, write), false);
+        let addend = self.builder.ins().load(I64, self.spaces.tlb, looked.entry, tlb::ADDEND as i32);
+        let host = self.builder.ins().iadd(linear, addend);
+        (host, Check { start, tag: Some(looked.tag), most, wanted: looked.wanted })
+    }
+
+    /// The same; `page` is looked at first, and remembers it.
+    fn check_remembered(
+        &mut self,
+        linear: Value,
+        size: u64,
+        write: bool,
+        page: Remembered,
+    ) -> (Value, Check) {
+        // Whatever has to be done before the region can be left is done before the branch.
+        self.here();
+        let (zero, start) = self.changeable(0);
+        let first = self.builder.ins().iadd(linear, zero);
+        let (longest, most) = self.changeable(4096 - size as i64);
+        let [tag, addend] = self.remembered(page);
+        let distance = self.builder.ins().isub(first, tag);
+        let other = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, distance, longest);
+        let (cold, hit) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(cold);
+        for _ in 0..2 {
+            self.builder.append_block_param(hit, I64);
+        }
+        let known = [tag, addend].map(BlockArg::Value);
+        self.builder.ins().brif(other, cold, [], hit, &known);
+        self.builder.switch_to_block(cold);
+        self.builder.seal_block(cold);
+        let looked = self.look_up((linear, first), longest, Wanted::one(size as u8, write), true);
+        let tag_at = if write { tlb::WRITE } else { tlb::READ };
+        let new = [tag_at, tlb::ADDEND].map(|at| {
+            BlockArg::Value(self.builder.ins().load(I64, self.spaces.tlb, looked.entry, at as i32))
+        });
+        self.builder.ins().jump(hit, &new);
+        self.builder.switch_to_block(hit);
+        self.builder.seal_block(hit);
+        let [tag, addend] = [0, 1].map(|n| self.builder.block_params(hit)[n]);
+        self.remember_page(page, [tag, addend]);
+        let host = self.builder.ins().iadd(linear, addend);
+        (host, Check { start, tag: None, most, wanted: looked.wanted })
+    }
+
+    /// The entry of the TLB that allows an access at `linear`, in a range that begins with `first` and is at most
+    /// `longest` away from the tag; leaves if none does. `rare`: so is looking.
+    fn look_up(
+        &mut self,
+        (linear, first): (Value, Value),
+        longest: Value,
+        wanted: Wanted,
+        rare: bool,
+    ) -> LookedUp {
         // (first >> 12 ^ first >> FOLD) & (ENTRIES - 1), times the size of an entry.
         let distance = i64::from(tlb::FOLD - 12);
         let entry_bits = tlb::ENTRY.trailing_zeros();
@@ -79,16 +149,16 @@ impl Translator {
         let scaled = self.builder.ins().ushr_imm_u(folded, i64::from(12 - entry_bits));
         let index = self.builder.ins().band_imm_u(scaled, ((tlb::ENTRIES - 1) << entry_bits) as i64);
         let entry = self.builder.ins().iadd(self.tlb, index);
-        let tag_at = if write { tlb::WRITE } else { tlb::READ };
+        let tag_at = if wanted.write { tlb::WRITE } else { tlb::READ };
         let tag = self.builder.ins().load(I64, self.spaces.tlb, entry, tag_at as i32);
         let distance = self.builder.ins().isub(first, tag);
-        let (longest, most) = self.changeable(4096 - size as i64);
         let miss = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, distance, longest);
-        let wanted = self.fill_if(miss, linear, Wanted::one(size as u8, write));
-        let addend = self.builder.ins().load(I64, self.spaces.tlb, entry, tlb::ADDEND as i32);
-        let host = self.builder.ins().iadd(linear, addend);
+        let wanted = self.fill_if(miss, linear, wanted);
+        if rare && let Some(block) = self.builder.current_block() {
+            self.builder.set_cold_block(block);
+        }
         let ValueDef::Result(tag, _) = self.builder.func.dfg.value_def(tag) else { unreachable!("a load") };
-        (host, Check { start, tag, most, wanted })
+        LookedUp { entry, tag, wanted }
     }
 
     /// A constant of its own, which may be changed later.
@@ -127,8 +197,8 @@ impl Translator {
         Some(changeable)
     }
 
-    fn load_linear(&mut self, linear: Value, w: Width) -> Value {
-        let at = self.host(linear, w.bytes(), false);
+    fn load_linear(&mut self, linear: Value, w: Width, base: Option<u8>) -> Value {
+        let at = self.host(linear, w.bytes(), false, base);
         self.load_host(at, w)
     }
 
@@ -142,8 +212,8 @@ impl Translator {
         }
     }
 
-    fn store_linear(&mut self, linear: Value, w: Width, value: Value) {
-        let (host, distance) = self.host(linear, w.bytes(), true);
+    fn store_linear(&mut self, linear: Value, w: Width, value: Value, base: Option<u8>) {
+        let (host, distance) = self.host(linear, w.bytes(), true, base);
         let value = self.stored(w, value);
         self.builder.ins().store(self.spaces.guest, value, host, distance);
     }
@@ -155,7 +225,7 @@ impl Translator {
         w: Width,
         change: impl Fn(&mut Self, Value) -> Value,
     ) -> (Value, Value) {
-        let (host, distance) = self.host(linear, w.bytes(), true);
+        let (host, distance) = self.host(linear, w.bytes(), true, pages::base_of(i));
         if !i.has(flag::LOCK) {
             let old = self.load_host((host, distance), w);
             let new = change(self, old);
@@ -195,6 +265,11 @@ impl Translator {
     }
 }
 
+/// The register by which an access that is no operand is known.
+fn stack_base(seg: Seg) -> Option<u8> {
+    (seg == Seg::Ss).then_some(slot::RSP as u8)
+}
+
 impl Memory for Translator {
     type Fault = Faults;
 
@@ -219,11 +294,11 @@ impl Memory for Translator {
     }
     fn load(&mut self, i: &Insn, _: AddressForm, w: Width, delta: u64) -> Result<Value, Faults> {
         let linear = self.operand(i, delta);
-        Ok(self.load_linear(linear, w))
+        Ok(self.load_linear(linear, w, pages::base_of(i)))
     }
     fn store(&mut self, i: &Insn, _: AddressForm, w: Width, delta: u64, value: Value) -> Result<(), Faults> {
         let linear = self.operand(i, delta);
-        self.store_linear(linear, w, value);
+        self.store_linear(linear, w, value, pages::base_of(i));
         Ok(())
     }
     fn update(
@@ -250,17 +325,17 @@ impl Memory for Translator {
     }
     fn load_at(&mut self, seg: Seg, offset: Value, w: Width) -> Result<Value, Faults> {
         let linear = self.linear(seg as usize, offset);
-        Ok(self.load_linear(linear, w))
+        Ok(self.load_linear(linear, w, stack_base(seg)))
     }
     fn store_at(&mut self, seg: Seg, offset: Value, w: Width, value: Value) -> Result<(), Faults> {
         let linear = self.linear(seg as usize, offset);
-        self.store_linear(linear, w, value);
+        self.store_linear(linear, w, value, stack_base(seg));
         Ok(())
     }
     fn load_lanes<const N: usize>(&mut self, i: &Insn, _: AddressForm) -> Result<[Value; N], Faults> {
         let linear = self.operand(i, 0);
         self.check_alignment::<N>(i, linear);
-        let (host, distance) = self.host(linear, 16 * N as u64, false);
+        let (host, distance) = self.host(linear, 16 * N as u64, false, pages::base_of(i));
         let guest = self.spaces.guest;
         Ok(std::array::from_fn(|n| self.builder.ins().load(I8X16, guest, host, distance + 16 * n as i32)))
     }
@@ -272,7 +347,7 @@ impl Memory for Translator {
     ) -> Result<(), Faults> {
         let linear = self.operand(i, 0);
         self.check_alignment::<N>(i, linear);
-        let (host, distance) = self.host(linear, 16 * N as u64, true);
+        let (host, distance) = self.host(linear, 16 * N as u64, true, pages::base_of(i));
         for (n, value) in value.into_iter().enumerate() {
             self.builder.ins().store(self.spaces.guest, value, host, distance + 16 * n as i32);
         }

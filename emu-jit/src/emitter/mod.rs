@@ -16,6 +16,7 @@ mod integers;
 mod lanes;
 mod memory;
 pub mod opaque;
+mod pages;
 mod ranges;
 mod registers;
 mod vectors;
@@ -39,6 +40,7 @@ use exits::Exits;
 use flags::Pending;
 use lanes::Lanes;
 use opaque::Opaque;
+use pages::Pages;
 use ranges::Range;
 use x87::Resident;
 
@@ -101,7 +103,7 @@ pub struct Spaces {
     pub guest: MemFlagsData,
     /// What host code keeps on its stack.
     pub stack: MemFlagsData,
-    /// The word by which other threads ask for attention.
+    /// The word by which other threads ask for attention, and where it is.
     pub attention: MemFlagsData,
 }
 
@@ -141,7 +143,6 @@ pub struct Translator {
     page_distance: u64,
     known_target: bool,
     tlb: Value,
-    attention: Value,
     gprs: [Variable; GPRS],
     lanes: [Variable; LANES],
     result: Variable,
@@ -172,6 +173,7 @@ pub struct Translator {
     apart: bool,
     /// Ranges of addresses that this block has checked.
     ranges: Vec<Range>,
+    pages: Pages,
     /// Whether host floating-point instructions have been emitted.
     pub floating_point: bool,
     exact_signature: SigRef,
@@ -209,12 +211,12 @@ impl Translator {
         };
         let first_base = load(builder, layout::REGS + 8 * usize::from(slot::RIP_BASE));
         let tlb = load(builder, layout::TLB);
-        let attention = load(builder, layout::ATTENTION);
         let gprs = std::array::from_fn(|_| builder.declare_var(I64));
         let lanes = std::array::from_fn(|_| builder.declare_var(I8X16));
         let (result, aux) = (builder.declare_var(I64), builder.declare_var(I64));
         let sources = std::array::from_fn(|_| builder.declare_var(I64));
         let budget = builder.declare_var(I64);
+        let pages = Pages::new(builder);
         let exact_signature = builder.import_signature(exact.clone());
         let fill_signature = builder.import_signature(fill_signature());
         let mut translator = Translator {
@@ -226,7 +228,6 @@ impl Translator {
             page_distance: 0,
             known_target: false,
             tlb,
-            attention,
             gprs,
             lanes,
             result,
@@ -247,11 +248,13 @@ impl Translator {
             x87: None,
             apart: false,
             ranges: Vec::new(),
+            pages,
             floating_point: false,
             exact_signature,
             fill_signature,
         };
         translator.load_all();
+        translator.forget_pages();
         translator
     }
 
@@ -414,6 +417,7 @@ impl Translator {
         self.flag_source = None;
         // The instruction may have changed translations.
         self.ranges.clear();
+        self.forget_pages();
     }
 
     /// RIP of the first byte of the page at `distance` from the first block's.

@@ -33,8 +33,8 @@ pub struct Root {
 pub struct Check {
     /// The constant: distance from the first access to the range's first byte.
     pub start: Inst,
-    /// The load of the tag.
-    pub tag: Inst,
+    /// The load of the tag, if it can be that of another one.
+    pub tag: Option<Inst>,
     /// The constant: the largest distance from the tag.
     pub most: Inst,
     /// The constant: what is wanted.
@@ -87,7 +87,8 @@ impl Translator {
         let (root, distance) = at;
         let end = distance + size as i64;
         let fits = |range: &&mut Range| {
-            range.root == root && range.to.max(end) - range.from.min(distance) <= LONGEST
+            let may = !write || range.write || range.check.tag.is_some();
+            may && range.root == root && range.to.max(end) - range.from.min(distance) <= LONGEST
         };
         let range = self.ranges.iter_mut().rev().find(fits)?;
         let found = (range.host, (distance - range.first) as i32);
@@ -110,6 +111,7 @@ impl Translator {
             self.change_constant(wanted, range.wanted().pack() as i64);
         }
         if range.write
+            && let Some(tag) = tag
             && let InstructionData::Load { offset, .. } = &mut self.builder.func.dfg.insts[tag]
         {
             *offset = Offset32::new(tlb::WRITE as i32);
@@ -170,7 +172,7 @@ impl Translator {
         }
     }
 
-    fn binary(&self, value: Value) -> Option<(Opcode, [Value; 2])> {
+    pub(super) fn binary(&self, value: Value) -> Option<(Opcode, [Value; 2])> {
         let dfg = &self.builder.func.dfg;
         let ValueDef::Result(inst, _) = dfg.value_def(value) else { return None };
         match dfg.insts[inst] {

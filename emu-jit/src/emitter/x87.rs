@@ -3,7 +3,7 @@
 //! The state is there from the region's entry to its exits. Which instruction and operand were the last ones is known
 //! within a block, and stored at its end and at exits.
 
-use super::Translator;
+use super::{Translator, pages};
 use crate::code::{Code, CodeMemory};
 use cranelift_codegen::{
     ir::{
@@ -150,7 +150,7 @@ impl Translator {
                 let linear = self.linear(i.seg.into(), offset);
                 operand = Some((offset, i.seg));
                 let write = matches!(native.operand, Operand::Store(_));
-                Some(self.host_address(linear, size.into(), write))
+                Some(self.host_address(linear, size.into(), write, pages::base_of(i)))
             }
             Operand::None if native.tells == Tells::Nothing => None,
             Operand::None => {

@@ -40,7 +40,8 @@ fn an_instruction_across_two_pages_follows_what_is_written_to_the_second() {
 #[test]
 fn regions_that_lead_to_each_other_follow_what_is_written_to_one_of_them() {
     // mov edi,3; (again:) mov ecx,2000; (next:) call the next page; add ebx,eax; dec ecx; jnz next
-    let mut code = vec![0xBF, 3, 0, 0, 0, 0xB9, 0xD0, 7, 0, 0, 0xE8, 0xF1, 0x0F, 0, 0, 0x01, 0xC3, 0xFF, 0xC9];
+    let mut code =
+        vec![0xBF, 3, 0, 0, 0, 0xB9, 0xD0, 7, 0, 0, 0xE8, 0xF1, 0x0F, 0, 0, 0x01, 0xC3, 0xFF, 0xC9];
     // inc byte [the constant 1 there]; dec edi; jnz again
     code.extend([0x75, 0xF5, 0xFE, 0x05, 0xF0, 0x0F, 0, 0, 0xFF, 0xCF, 0x75, 0xE6]);
     code.extend(FINISH);
@@ -59,6 +60,33 @@ fn regions_that_lead_to_each_other_follow_what_is_written_to_one_of_them() {
         let expected = DATA + 1750 * (1 + 2 + 3) + 3 * 250 * 2;
         assert_eq!(cpu.save_state().general.gpr[3], expected, "hot after {hot}");
     }
+}
+
+#[test]
+fn pages_that_a_region_remembers_are_those_of_its_accesses() {
+    // mov ecx,40000; (next:) mov [rdi],rcx; add rax,[rsi+rdx*8-8]; add [rbx],al; push rax; pop rbp; add rdi,61
+    let mut code = vec![0xB9, 0x40, 0x9C, 0, 0, 0x48, 0x89, 0x0F, 0x48, 0x03, 0x44, 0xD6, 0xF8, 0x00, 0x03];
+    code.extend([0x50, 0x5D, 0x48, 0x83, 0xC7, 61]);
+    // lea edx,[rax+rbp]; and edx,0x3FFF; lea ebx,[rdi+0x7FF]; and ebx,0x3FFFFF; or ebx,0x200000; dec ecx; jnz next
+    code.extend([0x8D, 0x14, 0x28, 0x81, 0xE2, 0xFF, 0x3F, 0, 0, 0x8D, 0x9F, 0xFF, 0x07, 0, 0]);
+    code.extend([0x81, 0xE3, 0xFF, 0xFF, 0x3F, 0, 0x81, 0xCB, 0, 0, 0x20, 0, 0xFF, 0xC9, 0x75, 0xD1]);
+    code.extend(FINISH);
+    let [expected, warm, hot] = [None, Some((1, Thresholds::NEVER)), Some((1, 0))].map(|thresholds| {
+        let memory = memory();
+        memory.ram().write(CODE, &code).unwrap();
+        let mut cpu = cpu(0, true, memory.clone());
+        if let Some((warm, hot)) = thresholds {
+            let thresholds = Thresholds { warm, hot };
+            let options = Options { threads: 0, cache: 1 << 20, thresholds, ..Options::default() };
+            cpu.set_translator(Arc::new(Jit::new(options).unwrap()));
+        }
+        run(&mut cpu, CODE);
+        let mut data = vec![0; 4 << 20];
+        memory.ram().read(DATA, &mut data).unwrap();
+        assert!(cpu.no_page.is_clean());
+        (cpu.save_state().general.gpr, data)
+    });
+    assert!(expected == warm && expected == hot, "{:x?} {:x?} {:x?}", expected.0, warm.0, hot.0);
 }
 
 /// Translates nothing, but computes with the host's floating point.

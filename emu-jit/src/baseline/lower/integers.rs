@@ -29,9 +29,9 @@ impl Lower {
         self.asm.alu(alu, w, r, from);
     }
 
-    pub(super) fn shift(&mut self, ops: &[Op], n: V, op: Shift, a: V, count: V) {
+    pub(super) fn shift(&mut self, ops: &[Op], n: V, (op, short): (Shift, bool), a: V, count: V) {
         self.load(ops, COUNT, count);
-        if op == Shift::Signed {
+        if op == Shift::Signed && !short {
             // A count of 64 or more becomes 63.
             self.asm.constant(A, 63);
             self.asm.alu(Alu::Compare, W64, COUNT, Rm::Reg(A));
@@ -39,7 +39,7 @@ impl Lower {
         }
         let r = self.define_from(ops, n, a, &[]);
         self.asm.shift_by(op, W64, r);
-        if op != Shift::Signed {
+        if op != Shift::Signed && !short {
             self.asm.alu_constant(Alu::Compare, W64, Rm::Reg(COUNT), 64);
             self.asm.all_if_below(A);
             self.asm.alu(Alu::And, W64, r, Rm::Reg(A));

@@ -232,7 +232,7 @@ impl Lower {
                 let r = self.define_from(ops, n, a, &[]);
                 self.asm.shift(op, w, r, count);
             }
-            Op::Shift(op, a, count) => self.shift(ops, n, op, a, count),
+            Op::Shift(op, a, count, short) => self.shift(ops, n, (op, short), a, count),
             Op::Rotate(w, a, count) => {
                 self.load(ops, COUNT, count);
                 let r = self.define_from(ops, n, a, &[]);

@@ -99,7 +99,7 @@ impl Arithmetic for Recorder {
                 None => self.push(Op::ShiftBy(Shift::Left, 3, a, count as u8), 64),
             },
             Some(_) => self.constant(0),
-            None => self.push(Op::Shift(Shift::Left, a, count), 64),
+            None => self.push(Op::Shift(Shift::Left, a, count, self.fits(count, 6)), 64),
         };
         self.extend(log2(w), r)
     }
@@ -114,14 +114,14 @@ impl Arithmetic for Recorder {
                 }
             },
             Some(_) => self.constant(0),
-            None => self.push(Op::Shift(Shift::Right, a, count), bits),
+            None => self.push(Op::Shift(Shift::Right, a, count, self.fits(count, 6)), bits),
         }
     }
     fn sar(&mut self, w: Width, a: V, count: V) -> V {
         let signed = if w == Width::W64 { a } else { self.push(Op::SignExtend(log2(w), a), 64) };
         let r = match self.known_constant(count) {
             Some(count) => self.push(Op::ShiftBy(Shift::Signed, 3, signed, count.min(63) as u8), 64),
-            None => self.push(Op::Shift(Shift::Signed, signed, count), 64),
+            None => self.push(Op::Shift(Shift::Signed, signed, count, self.fits(count, 6)), 64),
         };
         self.extend(log2(w), r)
     }
