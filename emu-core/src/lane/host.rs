@@ -75,6 +75,12 @@ mod x86 {
         has(SSE4_1)
     }
 
+    /// For comparisons of text.
+    #[inline(always)]
+    pub fn has_sse4_2() -> bool {
+        has(SSE4_2)
+    }
+
     /// For fused multiplication and addition.
     #[inline(always)]
     pub fn has_fma() -> bool {

@@ -23,6 +23,7 @@ mod sha;
 mod shift;
 mod shuffle;
 mod text;
+mod text_host;
 mod value;
 
 pub use aes::{Aesdec, Aesdeclast, Aesenc, Aesenclast, Aesimc, Aeskeygenassist};

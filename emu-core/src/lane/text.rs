@@ -3,7 +3,7 @@
 //! Both comparisons give IntRes2 in bits 15:0 and the flags, in RFLAGS' places, in bits 63:32; index and mask
 //! follow from that.
 
-use super::{LaneOp3, LaneOperation3, elements::Elements, operation::lane_operations};
+use super::{LaneOp3, LaneOperation3, elements::Elements, operation::lane_operations, text_host};
 
 lane_operations! {
     Pcmpistr(a, b, imm) => compare(a, b, implicit_length(a, imm), implicit_length(b, imm), imm);
@@ -46,14 +46,17 @@ fn numbers(lane: u128, imm: u8) -> [i32; 16] {
 }
 
 /// Elements before the first that is zero.
-#[inline(never)]
 fn implicit_length(lane: u128, imm: u8) -> usize {
-    let count = elements(imm);
-    numbers(lane, imm)[..count].iter().position(|&x| x == 0).unwrap_or(count)
+    let bits = 128 / elements(imm);
+    // The lowest bit of each element. Taking one away from a zero borrows; nothing below the first zero does.
+    let ones = u128::MAX / ((1 << bits) - 1);
+    let borrowed = lane.wrapping_sub(ones) & !lane & ones << (bits - 1);
+    borrowed.trailing_zeros() as usize / bits
 }
 
+/// IntRes2 of the comparison of `a` and `b`, which are `lengths` elements long.
 #[inline(never)]
-fn compare(a: u128, b: u128, a_len: usize, b_len: usize, imm: u8) -> u128 {
+fn intermediate(a: u128, b: u128, [a_len, b_len]: [usize; 2], imm: u8) -> u16 {
     let count = elements(imm);
     let (x, y) = (numbers(a, imm), numbers(b, imm));
     let (x, y) = (&x[..count], &y[..count]);
@@ -74,6 +77,15 @@ fn compare(a: u128, b: u128, a_len: usize, b_len: usize, imm: u8) -> u128 {
         3 => first ^ ((1 << b_len) - 1),
         _ => first,
     };
+    second as u16
+}
+
+#[inline(never)]
+fn compare(a: u128, b: u128, a_len: usize, b_len: usize, imm: u8) -> u128 {
+    let count = elements(imm);
+    let lengths = [a_len, b_len];
+    let second =
+        text_host::intermediate(a, b, lengths, imm).unwrap_or_else(|| intermediate(a, b, lengths, imm));
     let bit = |condition: bool, at: u32| u64::from(condition) << at;
     let flags =
         bit(second != 0, 0) | bit(b_len < count, 6) | bit(a_len < count, 7) | bit(second & 1 != 0, 11);
@@ -88,5 +100,48 @@ fn expand(mask: u16, imm: u8) -> u128 {
         std::array::from_fn::<u16, 8, _>(|k| if mask >> k & 1 != 0 { u16::MAX } else { 0 }).lane()
     } else {
         std::array::from_fn::<u8, 16, _>(|k| if mask >> k & 1 != 0 { u8::MAX } else { 0 }).lane()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::host;
+
+    /// Lanes with few different elements, so that there is much to find, and ends anywhere.
+    fn lanes(seed: u64) -> [u128; 2] {
+        let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        [(); 2].map(|()| {
+            (0..16).fold(0, |lane, _| {
+                x = x.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(1);
+                let element =
+                    [0, 1, 2, 0x7F, 0x80, 0x81, 0xFE, 0xFF, 1, 2, 1, 2, 1, 2, 1, 2][(x >> 60) as usize];
+                lane << 8 | element
+            })
+        })
+    }
+
+    #[test]
+    fn the_portable_comparison_is_the_hosts() {
+        host::detect();
+        for imm in 0..64 {
+            for seed in 0..500 {
+                let [a, b] = lanes(seed * 64 + u64::from(imm));
+                let lengths = [a, b].map(|lane| implicit_length(lane, imm));
+                let Some(expected) = text_host::intermediate(a, b, lengths, imm) else { return };
+                assert_eq!(intermediate(a, b, lengths, imm), expected, "{imm:#x} {a:032x} {b:032x}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_length_is_the_place_of_the_first_zero() {
+        for imm in [0, WORDS] {
+            for lane in (0..500).flat_map(lanes).chain([0, u128::MAX, 1, 1 << 127, 0x8080 << 16]) {
+                let count = elements(imm);
+                let first = numbers(lane, imm)[..count].iter().position(|&x| x == 0);
+                assert_eq!(implicit_length(lane, imm), first.unwrap_or(count), "{lane:032x}");
+            }
+        }
     }
 }
