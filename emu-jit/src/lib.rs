@@ -29,7 +29,10 @@ use emitter::x87::Sequences;
 use emu_core::{
     decode::Handler,
     engine::{VcpuSignal, request},
-    region::{BlockKey, Called, Entry, Eviction, Inlet, Point, Region, Source, Thresholds, Tier, Translator},
+    region::{
+        BlockKey, Called, Entry, Eviction, Inlet, Point, Region, Source, Thresholds, Tier, Translator,
+        ways::Way,
+    },
 };
 use host::{Host, HostError};
 use parking_lot::Mutex;
@@ -198,9 +201,9 @@ impl Shared {
             handler,
             inside: code.address() as usize + inside,
             unlinked: self.gates.address(Gate::Unlinked),
-            entry: self.gates.address(Gate::Entry),
+            called: self.gates.address(Gate::Called),
         });
-        Some(Region { ways, ..self.region(source, entry, (code, None), points, false) })
+        Some(self.region(source, entry, (code, None), (points, ways), false))
     }
 
     fn region(
@@ -208,7 +211,7 @@ impl Shared {
         source: &Source,
         entry: Entry,
         code: (Code, Option<Sequences>),
-        points: Vec<Point>,
+        (points, ways): (Vec<Point>, Vec<Way>),
         default_mxcsr: bool,
     ) -> Region {
         let counters = &self.counters;
@@ -228,7 +231,7 @@ impl Shared {
             entry,
             blocks: source.blocks.iter().map(|block| (block.key, block.digest())).collect(),
             points,
-            ways: Vec::new(),
+            ways,
             tier: source.tier,
             pages: source.other_pages(),
             default_mxcsr,
@@ -337,17 +340,21 @@ impl Drop for Jit {
 }
 
 impl Translator for Jit {
-    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) {
+    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) -> bool {
         self.shared.signals.lock().entry(vcpu).or_insert_with(|| signal.clone());
         if self.shared.is_plain(&source) {
             // That takes no longer than handing it over.
-            return self.shared.serve(vcpu, || Ok(self.shared.translate_plainly(&source)));
+            self.shared.serve(vcpu, || Ok(self.shared.translate_plainly(&source)));
+            return true;
         }
         let request = Request { vcpu, signal: signal.clone(), source };
         match &self.requests {
-            // If there is no room for it, or if the threads have died of a bug, code stays as it is.
-            Some(requests) => drop(requests.lock().try_send(request)),
-            None => Workshop::new(&self.shared).serve(&request),
+            // If the threads have died of a bug, code stays as it is.
+            Some(requests) => !matches!(requests.lock().try_send(request), Err(mpsc::TrySendError::Full(_))),
+            None => {
+                Workshop::new(&self.shared).serve(&request);
+                true
+            }
         }
     }
     fn take_ready(&self, vcpu: usize) -> Vec<Arc<Region>> {
@@ -415,7 +422,7 @@ impl<'a> Workshop<'a> {
         let entry = unsafe { std::mem::transmute::<*const u8, Called>(code.address()) };
         let entry = Entry::Called(entry);
         let code = (code, facts.sequences);
-        Ok(Some(self.shared.region(source, entry, code, facts.points, facts.floating_point)))
+        Ok(Some(self.shared.region(source, entry, code, facts.exits, facts.floating_point)))
     }
 }
 

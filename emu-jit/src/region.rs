@@ -9,7 +9,7 @@ use crate::{
 use cranelift_codegen::ir::{Block, Function, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use emu_core::{
-    region::{Next, Point, Source, exit, x87},
+    region::{Next, Point, Source, exit, ways::Way, x87},
     semantics::{Arithmetic, Run, Table},
 };
 use std::sync::{Arc, LazyLock};
@@ -21,8 +21,8 @@ static TABLE: LazyLock<Table<Translator>> = LazyLock::new(Table::new);
 
 /// What translating tells beside the function.
 pub struct Facts {
-    /// The points that exits name.
-    pub points: Vec<Point>,
+    /// The points and the ways that exits name.
+    pub exits: (Vec<Point>, Vec<Way>),
     /// Host floating-point instructions are in it.
     pub floating_point: bool,
     /// Floating-point operations that are to be revealed.
@@ -81,7 +81,7 @@ impl Regional<'_> {
                 self.translator.builder.switch_to_block(self.blocks[number]);
                 let source = &self.source.blocks[number];
                 let known = matches!(source.next[1], Next::Block(_));
-                self.translator.begin_block(self.plan.blocks[number].dirty, source.page_distance, known);
+                self.translator.begin_block(self.plan.blocks[number].dirty, source, known);
                 if let Some(flags) = self.plan.blocks[number].flags {
                     self.translator.expect_flags(flags, number == 0);
                 }
@@ -91,7 +91,7 @@ impl Regional<'_> {
         self.translator.finish_exits();
         Facts {
             floating_point: self.translator.floating_point,
-            points: self.translator.exits.take_points(),
+            exits: self.translator.exits.take(),
             opaque: std::mem::take(&mut self.translator.opaque),
             sequences: self.translator.into_sequences(),
         }
@@ -162,7 +162,10 @@ impl Regional<'_> {
                 }
             }
             // A block ends with a branch; what follows it is not known here.
-            None => self.translator.leave(exit::UNTAKEN),
+            None => {
+                self.translator.spend(self.source.blocks[number].count());
+                self.translator.leave_by_way(false);
+            }
         }
     }
 
@@ -229,6 +232,7 @@ impl Regional<'_> {
             self.translator.builder.switch_to_block(other);
             self.translator.builder.seal_block(other);
         }
+        self.translator.spend(self.source.blocks[number].count());
         self.translator.leave_to(target);
     }
 
@@ -238,7 +242,10 @@ impl Regional<'_> {
         let known = self.translator.known();
         match source.next[way] {
             Next::Block(to) => self.go(number, to),
-            _ => self.translator.leave(if way == 1 { exit::TAKEN } else { exit::UNTAKEN }),
+            _ => {
+                self.translator.spend(source.count());
+                self.translator.leave_by_way(way == 1);
+            }
         }
         self.translator.restore(known);
     }

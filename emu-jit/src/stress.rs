@@ -88,7 +88,7 @@ impl fmt::Debug for Invalidating {
 }
 
 impl Translator for Invalidating {
-    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) {
+    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) -> bool {
         let mut asked = self.asked.lock();
         // Not the first block alone: a region is to be forgotten whichever of its blocks becomes stale.
         asked.extend(source.blocks.last().map(|block| block.key));
@@ -99,7 +99,7 @@ impl Translator for Invalidating {
             self.told.fetch_add(1, Ordering::Relaxed);
             self.memory.code().tell_all(MemoryEvent::CodeWritten(address & !0xFFF, granules));
         }
-        self.jit.request(vcpu, signal, source);
+        self.jit.request(vcpu, signal, source)
     }
     fn take_ready(&self, vcpu: usize) -> Vec<Arc<Region>> {
         self.jit.take_ready(vcpu)

@@ -12,8 +12,11 @@ mod x86 {
         _mm_cvtsi128_si64(_mm_cmpestrm::<IMM>(a, a_len, b, b_len)) as u16
     }
 
+    /// A comparison with its control byte.
+    type Compare = unsafe fn(__m128i, i32, __m128i, i32) -> u16;
+
     /// By the bits of the control byte that IntRes2 depends on.
-    static BY_CONTROL: [unsafe fn(__m128i, i32, __m128i, i32) -> u16; 64] = [
+    static BY_CONTROL: [Compare; 64] = [
         compare::<0>,
         compare::<1>,
         compare::<2>,

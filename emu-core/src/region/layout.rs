@@ -118,6 +118,27 @@ pub const INSTANCE_POINTS: usize = offset_of!(Instance, points);
 pub const INSTANCE_ENTRY: usize = offset_of!(Instance, entry);
 /// Instance: its near links, [`NEAR`] of them, each the address of a [`Door`].
 pub const INSTANCE_NEAR: usize = offset_of!(Instance, near);
+/// Instance of a region that is called: the function.
+pub const INSTANCE_CALLED: usize = offset_of!(Instance, called);
+/// It takes nothing for granted (8 bits, 0 or 1), in which case the next four need not be looked at.
+pub const INSTANCE_FREE: usize = offset_of!(Instance, free);
+/// It has one page (8 bits, 0 or 1). If not, the next two must be good.
+pub const INSTANCE_ONE_PAGE: usize = offset_of!(Instance, one_page);
+/// One of [`STAMPS`] if its pages are where they should be (32 bits),
+pub const INSTANCE_STAMP: usize = offset_of!(Instance, placed.0);
+/// with that RIP base.
+pub const INSTANCE_BASE: usize = offset_of!(Instance, placed.1);
+/// It needs the default control bits in [`MXCSR`] (8 bits, 0 or 1).
+pub const INSTANCE_DEFAULT_MXCSR: usize = offset_of!(Instance, default_mxcsr);
+/// Times that it has left by an indirect branch (32 bits). When its low byte becomes zero, [`handlers::RETURNED`] is to
+/// go on.
+pub const INSTANCE_STRAYS: usize = offset_of!(Instance, strays.0);
+/// MXCSR (32 bits): its control bits, and what they are by default.
+pub const MXCSR: usize = offset_of!(Cpu, simd) + offset_of!(Simd, mxcsr);
+/// See [`MXCSR`].
+pub const MXCSR_CONTROL: u32 = crate::lane::fp::mxcsr::CONTROL;
+/// See [`MXCSR`].
+pub const MXCSR_DEFAULT: u32 = crate::lane::fp::mxcsr::DEFAULT;
 /// As many as there is room for next to the door.
 pub const NEAR: usize = 5;
 /// Instance: pointer to its far links, each a [`FarLink`].
@@ -196,6 +217,9 @@ pub mod handlers {
     /// With the address of a link in place of an instruction, after its branch, and the instance in [`super::LEAVING`]:
     /// the link leads nowhere, or the budget is used up. The instructions of the block have been taken from it.
     pub const UNLINKED: Handler = interp::unlinked;
+    /// With what a region that was called has returned in place of an instruction, and the instance in
+    /// [`super::LEAVING`]: there is more to do than to go on.
+    pub const RETURNED: Handler = interp::returned;
     /// With an indirect branch, after it: to what is in RIP. The instructions of the block have been taken from the
     /// budget.
     pub const INDIRECT: Handler = interp::indirect;

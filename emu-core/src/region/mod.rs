@@ -127,8 +127,8 @@ pub struct Inlet {
     pub inside: usize,
     /// What goes on to [`layout::handlers::UNLINKED`].
     pub unlinked: usize,
-    /// What goes on to [`layout::handlers::AT`] with the entry of the instance that it is given.
-    pub entry: usize,
+    /// What runs the region, which is called, whose instance it is given.
+    pub called: usize,
 }
 
 /// A translated region; the same for all CPUs of a machine.
@@ -139,7 +139,7 @@ pub struct Region {
     pub blocks: Vec<(BlockKey, u64)>,
     /// The points that its exits name.
     pub points: Vec<Point>,
-    /// If it is a handler: the ways on from it that have links.
+    /// The ways on from it that have links.
     pub ways: Vec<Way>,
     /// How well it is translated.
     pub tier: Tier,
@@ -161,8 +161,9 @@ impl fmt::Debug for Region {
 pub trait Translator: Send + Sync + fmt::Debug {
     /// Asks for `source` to be translated on behalf of CPU `vcpu`. The region comes back by
     /// [`take_ready`](Self::take_ready), at once or after `signal` has raised
-    /// [`request::TRANSLATED`](crate::engine::request::TRANSLATED), or never.
-    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source);
+    /// [`request::TRANSLATED`](crate::engine::request::TRANSLATED), or never. False: there is too much to do, and it may
+    /// be asked for again.
+    fn request(&self, vcpu: usize, signal: &Arc<VcpuSignal>, source: Source) -> bool;
     /// Regions that are ready for CPU `vcpu`.
     fn take_ready(&self, vcpu: usize) -> Vec<Arc<Region>>;
     /// A region that begins with block `key`, translated for whichever CPU.
@@ -204,11 +205,11 @@ impl Thresholds {
 pub mod exit {
     /// Go on in the interpreter at the point.
     pub const AT: u64 = 0;
-    /// The direct branch at the point was not taken.
-    pub const UNTAKEN: u64 = 1;
-    /// The direct branch at the point was taken.
-    pub const TAKEN: u64 = 2;
-    /// The indirect branch at the point was taken, to what is in `cpu.rip`.
+    /// Go on behind a direct branch: in place of the point's number is that of a [way](super::Region::ways), which has
+    /// the point. The instructions of the block have been taken from the budget.
+    pub const WAY: u64 = 1;
+    /// The indirect branch at the point was taken, to what is in `cpu.rip`. The instructions of the block have been taken
+    /// from the budget.
     pub const INDIRECT: u64 = 3;
     /// Return to the run loop; go on at the point.
     pub const LOOK_AROUND: u64 = 4;

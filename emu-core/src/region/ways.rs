@@ -1,9 +1,10 @@
-//! The ways on from a region that is a handler: its direct branches that lead out of it.
+//! The ways on from a region: its direct branches that lead out of it.
 //!
 //! Each has a *link* in the [`Instance`](crate::interp::Instance), which leads to the [`Door`] of another region; or to
 //! one that stands for the handler [`UNLINKED`](super::layout::handlers::UNLINKED), which knows the way by its link. So
 //! translated code has nothing to look up, and entering another region touches one line of its instance. Links are
-//! *near*, next to the door of their own instance, as long as there is room and they stay in their page; else *far*.
+//! *near*, next to the door of their own instance, as long as there is room and they stay in their page; else *far*. Those
+//! of regions that are called are all far, in the order of the ways.
 
 use super::layout::NEAR;
 
@@ -14,7 +15,8 @@ pub struct Way {
     pub point: u32,
     /// The branch is taken.
     pub taken: bool,
-    /// It leads to another page. If that turns out otherwise, it is never linked.
+    /// It may lead to another page, and host code looks whether the link is good. One that does though this says
+    /// otherwise is never linked.
     pub crosses: bool,
 }
 

@@ -7,18 +7,16 @@
 //! on, by way of a [`Gate`].
 
 use super::{
-    Compiler, field,
+    Compiler,
     gates::{self, Gate},
     lower::frame,
-    x64::{A, Alu, BUDGET, COUNT, Cc, D, INSN, Label, Rm, STACK, Shift, W32, W64},
+    transitions,
+    x64::{A, Alu, BUDGET, COUNT, Cc, D, INSN, Label, Rm, STACK, Shift, W64},
 };
-use emu_core::{
-    cpu::slot,
-    region::{
-        Next, Point, exit,
-        layout::{self, far, jumps},
-        ways::{Place, Way},
-    },
+use emu_core::region::{
+    Next, Point, exit,
+    layout::{self, far},
+    ways::{Place, Way},
 };
 
 /// What an exit does, with the number of its point.
@@ -41,11 +39,6 @@ pub struct Tails {
     pub code: Option<Label>,
     /// Where it goes on when it has been passed through often enough.
     hot: Option<Label>,
-}
-
-/// The RIP base.
-fn rip_base() -> Rm {
-    field(layout::REGS + 8 * usize::from(slot::RIP_BASE))
 }
 
 impl Compiler<'_> {
@@ -119,8 +112,9 @@ impl Compiler<'_> {
             asm.jump(tail);
             return;
         }
-        self.look_around_or_unlink();
-        self.go_through(0);
+        let unlinked = self.unlinked();
+        transitions::look_around_or(&mut self.lower.asm, unlinked);
+        transitions::go_through(&mut self.lower.asm, 0);
     }
 
     /// Whether the branch at the end of block `block` leads to another page, as far as can be told from it.
@@ -131,29 +125,9 @@ impl Compiler<'_> {
         target >= 0x1000
     }
 
-    /// Goes on behind the door whose address is `at` bytes behind [`COUNT`].
-    fn go_through(&mut self, at: usize) {
-        let asm = &mut self.lower.asm;
-        asm.extend(W64, A, Rm::Mem(COUNT, at as i32));
-        asm.jump_to(Rm::Mem(A, layout::DOOR_INSIDE as i32));
-    }
-
-    /// If the budget is used up, or the run loop has something to do: goes on as if the link in [`COUNT`] led nowhere.
-    fn look_around_or_unlink(&mut self) {
-        let unlinked = self.unlinked();
-        self.look_around_or(unlinked);
-    }
-
     fn unlinked(&mut self) -> Label {
         let asm = &mut self.lower.asm;
         *self.tails.unlinked.get_or_insert_with(|| asm.label())
-    }
-
-    fn look_around_or(&mut self, slow: Label) {
-        let asm = &mut self.lower.asm;
-        asm.extend(W64, A, field(layout::ATTENTION));
-        asm.alu(Alu::Compare, W64, BUDGET, Rm::Mem(A, 0));
-        asm.jump_if(Cc::Less, slow);
     }
 
     /// Makes all code that is out of line.
@@ -164,12 +138,16 @@ impl Compiler<'_> {
         }
         let by_exit = self.tails.by_exit;
         if let Some(tail) = by_exit[Exit::Indirect as usize] {
+            let slow = self.lower.asm.label();
             self.lower.asm.place(tail);
-            self.follow_indirect();
+            transitions::follow_indirect(&mut self.lower.asm, slow);
+            self.lower.asm.place(slow);
+            self.jump_to(Gate::Indirect);
         }
         if let Some(tail) = self.tails.crossing {
+            let unlinked = self.unlinked();
             self.lower.asm.place(tail);
-            self.follow_crossing();
+            transitions::follow_far(&mut self.lower.asm, unlinked);
         }
         let gates = [
             (by_exit[Exit::At as usize], Gate::At),
@@ -189,65 +167,6 @@ impl Compiler<'_> {
             gates::take_down(asm);
             asm.leave();
         }
-    }
-
-    /// Goes on where the indirect branch leads, to what is in RIP. [`INSN`] is for [`Gate::Indirect`].
-    fn follow_indirect(&mut self) {
-        let slow = self.lower.asm.label();
-        let entry = |at: usize| Rm::Mem(COUNT, at as i32);
-        let asm = &mut self.lower.asm;
-        asm.extend(W64, A, field(layout::RIP));
-        asm.copy(COUNT, A);
-        asm.shift(Shift::Right, W64, COUNT, jumps::FOLD as u8);
-        asm.alu(Alu::Xor, W64, COUNT, Rm::Reg(A));
-        asm.alu_constant(Alu::And, W32, Rm::Reg(COUNT), jumps::ENTRIES as i32 - 1);
-        const { assert!(jumps::SIZE.is_power_of_two() && jumps::ENTRIES.is_power_of_two()) };
-        asm.shift(Shift::Left, W64, COUNT, jumps::SIZE.trailing_zeros() as u8);
-        asm.alu(Alu::Add, W64, COUNT, field(jumps::TABLE));
-        asm.alu(Alu::Compare, W64, A, entry(jumps::RIP));
-        asm.jump_if(Cc::NotEqual, slow);
-        asm.extend(W32, A, field(layout::MODE));
-        asm.alu(Alu::Compare, W32, A, entry(jumps::MODE));
-        asm.jump_if(Cc::NotEqual, slow);
-        self.is_current_or(entry(jumps::STAMP), slow);
-        self.look_around_or(slow);
-        let asm = &mut self.lower.asm;
-        asm.extend(W64, A, entry(jumps::DOOR));
-        asm.test(W64, A, A);
-        asm.jump_if(Cc::Equal, slow);
-        asm.extend(W64, COUNT, entry(jumps::RIP_BASE));
-        asm.store(W64, rip_base(), COUNT);
-        asm.jump_to(Rm::Mem(A, layout::DOOR_INSIDE as i32));
-        asm.place(slow);
-        self.jump_to(Gate::Indirect);
-    }
-
-    /// Goes on by the link to another page in [`COUNT`].
-    fn follow_crossing(&mut self) {
-        let slow = self.unlinked();
-        let link = |at: usize| Rm::Mem(COUNT, at as i32);
-        self.look_around_or(slow);
-        self.is_current_or(link(far::STAMP), slow);
-        let asm = &mut self.lower.asm;
-        asm.extend(W64, A, link(far::FROM_BASE));
-        asm.alu(Alu::Compare, W64, A, rip_base());
-        asm.jump_if(Cc::NotEqual, slow);
-        asm.extend(W64, A, link(far::TO_BASE));
-        asm.store(W64, rip_base(), A);
-        self.go_through(far::DOOR);
-    }
-
-    /// Goes to `slow` unless the stamp at `stamp` is current.
-    fn is_current_or(&mut self, stamp: Rm, slow: Label) {
-        let asm = &mut self.lower.asm;
-        let current = asm.label();
-        let [first, second] = layout::STAMPS;
-        asm.extend(W32, A, stamp);
-        asm.alu(Alu::Compare, W32, A, field(first));
-        asm.jump_if(Cc::Equal, current);
-        asm.alu(Alu::Compare, W32, A, field(second));
-        asm.jump_if(Cc::NotEqual, slow);
-        asm.place(current);
     }
 
     fn jump_to(&mut self, gate: Gate) {

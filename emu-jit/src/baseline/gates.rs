@@ -3,6 +3,8 @@
 //! A region jumps to a gate with its frame, the budget in [`BUDGET`], and what the gate wants to know. The gate stores the
 //! budget, takes down the frame, and jumps to its handler.
 
+mod called;
+
 use super::{
     field,
     lower::{PRESERVED, frame},
@@ -28,9 +30,22 @@ pub enum Gate {
     Heat,
     /// To [`handlers::AT`] with the entry of the instance in [`A`].
     Entry,
+    /// To [`handlers::RETURNED`] with what is in the frame.
+    Returned,
+    /// Calls the function of the instance in [`A`], and goes on by what it returns.
+    Called,
 }
 
-const ALL: [Gate; 6] = [Gate::At, Gate::LookAround, Gate::Indirect, Gate::Unlinked, Gate::Heat, Gate::Entry];
+const ALL: [Gate; 8] = [
+    Gate::At,
+    Gate::LookAround,
+    Gate::Indirect,
+    Gate::Unlinked,
+    Gate::Heat,
+    Gate::Entry,
+    Gate::Returned,
+    Gate::Called,
+];
 
 /// Addresses of the gates.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,27 +67,37 @@ impl Gates {
 /// Makes the gates. Returns their code, and where in it each begins.
 pub fn make() -> (Vec<u8>, [usize; ALL.len()]) {
     let mut asm = Assembler::default();
-    let offsets = ALL.map(|gate| {
-        let begins = asm.bytes.len();
-        prepare(&mut asm, gate);
-        asm.store(W64, field(layout::BUDGET), BUDGET);
-        take_down(&mut asm);
-        asm.constant(A, handler(gate) as usize as u64);
-        asm.jump_to(Rm::Reg(A));
-        begins
-    });
+    let labels = ALL.map(|_| asm.label());
+    for gate in ALL {
+        asm.place(labels[gate as usize]);
+        match handler(gate) {
+            Some(handler) => to_handler(&mut asm, gate, handler),
+            None => called::gate(&mut asm, &labels),
+        }
+    }
     asm.link();
+    let offsets = labels.map(|label| asm.offset_of(label));
     (asm.bytes, offsets)
 }
 
-fn handler(gate: Gate) -> Handler {
-    match gate {
+fn to_handler(asm: &mut Assembler, gate: Gate, handler: Handler) {
+    prepare(asm, gate);
+    asm.store(W64, field(layout::BUDGET), BUDGET);
+    take_down(asm);
+    asm.constant(A, handler as usize as u64);
+    asm.jump_to(Rm::Reg(A));
+}
+
+fn handler(gate: Gate) -> Option<Handler> {
+    Some(match gate {
         Gate::At | Gate::Entry => handlers::AT,
         Gate::LookAround => handlers::LOOK_AROUND,
         Gate::Indirect => handlers::INDIRECT,
         Gate::Unlinked => handlers::UNLINKED,
         Gate::Heat => handlers::HEAT,
-    }
+        Gate::Returned => handlers::RETURNED,
+        Gate::Called => return None,
+    })
 }
 
 /// Has the handler's second argument in [`INSN`].
@@ -88,6 +113,12 @@ fn prepare(asm: &mut Assembler, gate: Gate) {
             asm.store(W64, field(layout::LEAVING), A);
             asm.copy(INSN, COUNT);
         }
+        Gate::Returned => {
+            asm.extend(W64, A, Rm::Mem(STACK, frame::INSTANCE));
+            asm.store(W64, field(layout::LEAVING), A);
+            asm.extend(W64, INSN, Rm::Mem(STACK, frame::EXIT));
+        }
+        Gate::Called => {}
         Gate::Heat | Gate::Entry => asm.extend(W64, INSN, Rm::Mem(A, layout::INSTANCE_ENTRY as i32)),
     }
 }

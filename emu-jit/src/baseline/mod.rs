@@ -18,6 +18,7 @@ mod merge;
 #[cfg(test)]
 pub mod pieces;
 mod recorder;
+mod transitions;
 mod x64;
 #[cfg(test)]
 mod x64_tests;

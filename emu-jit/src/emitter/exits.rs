@@ -4,7 +4,7 @@ use super::{BUDGET, Cond, FLAGS, Translator, flags::Parts, x87::Note};
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
 use emu_core::{
     cpu::slot,
-    region::{Point, exit, layout},
+    region::{Point, exit, layout, ways::Way},
 };
 use rustc_hash::FxHashMap;
 
@@ -41,6 +41,7 @@ pub(super) struct Here {
 #[derive(Debug, Default)]
 pub struct Exits {
     points: Vec<Point>,
+    ways: Vec<Way>,
     numbers: FxHashMap<Point, u64>,
     /// Cold blocks to be filled at the end: each gets the exit as its parameter.
     pending: Vec<Storing>,
@@ -66,9 +67,9 @@ impl Exits {
         self.here = None;
     }
 
-    /// All points.
-    pub fn take_points(&mut self) -> Vec<Point> {
-        std::mem::take(&mut self.points)
+    /// All points and ways.
+    pub fn take(&mut self) -> (Vec<Point>, Vec<Way>) {
+        (std::mem::take(&mut self.points), std::mem::take(&mut self.ways))
     }
 }
 
@@ -174,7 +175,23 @@ impl Translator {
         self.builder.ins().jump(block, []);
     }
 
-    /// Leaves to RIP `target`.
+    /// Leaves behind the direct branch that is the current instruction, with what it has done. The block has been
+    /// accounted for.
+    pub fn leave_by_way(&mut self, taken: bool) {
+        let storing = self.storing(self.page_distance);
+        let way = self.way(taken);
+        let block = self.stub(storing, way);
+        self.builder.ins().jump(block, []);
+    }
+
+    /// The exit behind the current instruction, the last of its block.
+    pub(super) fn way(&mut self, taken: bool) -> u64 {
+        let point = self.exits.number(self.at) as u32;
+        self.exits.ways.push(Way { point, taken, crosses: true });
+        exit::pack(exit::WAY, self.exits.ways.len() as u64 - 1)
+    }
+
+    /// Leaves to RIP `target`. The block has been accounted for.
     pub fn leave_to(&mut self, target: Value) {
         self.set_field(layout::RIP, target);
         self.leave(exit::INDIRECT);

@@ -4,7 +4,7 @@
 use super::{
     Faults, Translator,
     arithmetic::int,
-    pages::{self, Remembered},
+    pages::{self, Base, Remembered},
     ranges::{Check, Range},
 };
 use cranelift_codegen::ir::{
@@ -62,7 +62,7 @@ impl Translator {
 
     /// Host address of `size` bytes at `linear`, as an address and a distance from it; leaves if they cannot be accessed
     /// directly.
-    fn host(&mut self, linear: Value, size: u64, write: bool, base: Option<u8>) -> (Value, i32) {
+    fn host(&mut self, linear: Value, size: u64, write: bool, base: Option<Base>) -> (Value, i32) {
         let at = self.root(linear);
         if let Some(found) = self.in_range(at, size, write) {
             return found;
@@ -77,7 +77,13 @@ impl Translator {
     }
 
     /// Host address of `size` bytes at `linear`, as one value.
-    pub(super) fn host_address(&mut self, linear: Value, size: u64, write: bool, base: Option<u8>) -> Value {
+    pub(super) fn host_address(
+        &mut self,
+        linear: Value,
+        size: u64,
+        write: bool,
+        base: Option<Base>,
+    ) -> Value {
         let (host, distance) = self.host(linear, size, write, base);
         self.builder.ins().iadd_imm_s(host, i64::from(distance))
     }
@@ -197,7 +203,7 @@ impl Translator {
         Some(changeable)
     }
 
-    fn load_linear(&mut self, linear: Value, w: Width, base: Option<u8>) -> Value {
+    fn load_linear(&mut self, linear: Value, w: Width, base: Option<Base>) -> Value {
         let at = self.host(linear, w.bytes(), false, base);
         self.load_host(at, w)
     }
@@ -212,7 +218,7 @@ impl Translator {
         }
     }
 
-    fn store_linear(&mut self, linear: Value, w: Width, value: Value, base: Option<u8>) {
+    fn store_linear(&mut self, linear: Value, w: Width, value: Value, base: Option<Base>) {
         let (host, distance) = self.host(linear, w.bytes(), true, base);
         let value = self.stored(w, value);
         self.builder.ins().store(self.spaces.guest, value, host, distance);
@@ -266,8 +272,8 @@ impl Translator {
 }
 
 /// The register by which an access that is no operand is known.
-fn stack_base(seg: Seg) -> Option<u8> {
-    (seg == Seg::Ss).then_some(slot::RSP as u8)
+fn stack_base(seg: Seg) -> Option<Base> {
+    (seg == Seg::Ss).then_some((slot::RSP as u8, 0))
 }
 
 impl Memory for Translator {

@@ -33,7 +33,7 @@ use emu_core::{
     arch::Width,
     cpu::{Mode, slot},
     decode::Insn,
-    region::{Point, layout},
+    region::{Point, SourceBlock, layout},
     semantics::{Arithmetic, FlagSource, Types},
 };
 use exits::Exits;
@@ -141,6 +141,8 @@ pub struct Translator {
     /// Of the first block's page.
     first_base: Value,
     page_distance: u64,
+    /// Instructions in this block.
+    block_count: i64,
     known_target: bool,
     tlb: Value,
     gprs: [Variable; GPRS],
@@ -226,6 +228,7 @@ impl Translator {
             points,
             first_base,
             page_distance: 0,
+            block_count: 0,
             known_target: false,
             tlb,
             gprs,
@@ -272,10 +275,11 @@ impl Translator {
 
     /// Begins a block, whose predecessors leave `dirty` behind.
     ///
-    /// Its page is `page_distance` away from the first block's. `known`: its branch leads to a block of the region.
-    pub fn begin_block(&mut self, dirty: u64, page_distance: u64, known: bool) {
+    /// `known`: its branch leads to a block of the region.
+    pub fn begin_block(&mut self, dirty: u64, source: &SourceBlock, known: bool) {
         self.dirty = dirty;
-        self.page_distance = page_distance;
+        self.page_distance = source.page_distance;
+        self.block_count = source.count();
         self.known_target = known;
         self.ranges.clear();
         self.values.clear();

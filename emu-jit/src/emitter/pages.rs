@@ -16,8 +16,11 @@ use emu_core::{
 /// Pages that a region remembers at most. Each takes two registers of the host in a loop.
 const MOST: usize = 6;
 
-/// What an access is known by: slot of the base register, and whether it writes.
-pub type Key = (u8, bool);
+/// What the page of an access is known by: slot of the base register, and distance in pages.
+pub type Base = (u8, i64);
+
+/// The same, and whether it writes.
+pub type Key = (Base, bool);
 
 /// A page that is remembered.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +50,9 @@ impl Pages {
 
 /// The base register by which the page of the memory operand of `i` is worth remembering. An instruction that loads its
 /// own base walks along a chain, from page to page.
-pub fn base_of(i: &Insn) -> Option<u8> {
+pub fn base_of(i: &Insn) -> Option<Base> {
     let walks = i.kind[0] == Kind::Gpr && i.reg[0] / 8 == i.base && i.kind[1] == Kind::Mem;
-    (!walks).then_some(i.base)
+    (!walks).then_some((i.base, i.disp as i64 >> 12))
 }
 
 impl Translator {

@@ -76,19 +76,25 @@ impl Translator {
         let placed = Sequences { memory: memory.clone(), codes: FxHashMap::default(), failed: false };
         self.x87 = Some(Resident { slot, note: None, code: Vec::new(), arguments: Vec::new(), placed });
         let first = Point { block: 0, insn: 0 };
-        self.load_x87(slot, exit::AT, first);
+        let first = exit::pack(exit::AT, self.exits.number(first));
+        self.load_x87(slot, first, 0);
     }
 
     /// The same after an instruction that was executed exactly.
     pub(super) fn enter_x87_again(&mut self, last: bool) {
         let Some(&Resident { slot, .. }) = self.x87.as_ref() else { return };
         let next = Point { insn: self.at.insn + 1, ..self.at };
-        let (kind, point) = if last { (exit::UNTAKEN, self.at) } else { (exit::AT, next) };
-        self.load_x87(slot, kind, point);
+        if last {
+            let way = self.way(false);
+            return self.load_x87(slot, way, self.block_count);
+        }
+        let next = exit::pack(exit::AT, self.exits.number(next));
+        self.load_x87(slot, next, 0);
     }
 
-    /// Everything else must be stored.
-    fn load_x87(&mut self, slot: StackSlot, kind: u64, point: Point) {
+    /// Everything else must be stored. If it cannot be done, the region is left by `exit`, which accounts for `count`
+    /// instructions.
+    fn load_x87(&mut self, slot: StackSlot, exit: u64, count: i64) {
         let image = self.builder.ins().stack_addr(I64, slot, 0);
         let done = self.call(x87::enter as *const (), &[self.cpu, image]);
         let (leave, go_on) = (self.builder.create_block(), self.builder.create_block());
@@ -96,8 +102,12 @@ impl Translator {
         self.builder.ins().brif(done, go_on, [], leave, []);
         self.builder.switch_to_block(leave);
         self.builder.seal_block(leave);
-        let number = self.exits.number(point);
-        let exit = self.builder.ins().iconst(I64, exit::pack(kind, number) as i64);
+        if count != 0 {
+            let budget = self.field(I64, layout::BUDGET);
+            let budget = self.builder.ins().iadd_imm_s(budget, -count);
+            self.set_field(layout::BUDGET, budget);
+        }
+        let exit = self.builder.ins().iconst(I64, exit as i64);
         self.builder.ins().return_(&[exit]);
         self.builder.switch_to_block(go_on);
         self.builder.seal_block(go_on);

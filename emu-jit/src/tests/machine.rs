@@ -70,8 +70,9 @@ pub fn begin(cpu: &mut Cpu, long: bool, rip: u64) {
 struct Recorder(Mutex<Vec<Source>>);
 
 impl Translator for Recorder {
-    fn request(&self, _: usize, _: &Arc<VcpuSignal>, source: Source) {
+    fn request(&self, _: usize, _: &Arc<VcpuSignal>, source: Source) -> bool {
         self.0.lock().push(source);
+        true
     }
     fn take_ready(&self, _: usize) -> Vec<Arc<Region>> {
         Vec::new()

@@ -94,8 +94,9 @@ fn pages_that_a_region_remembers_are_those_of_its_accesses() {
 struct Computing;
 
 impl Translator for Computing {
-    fn request(&self, _: usize, _: &Arc<VcpuSignal>, _: Source) {
+    fn request(&self, _: usize, _: &Arc<VcpuSignal>, _: Source) -> bool {
         black_box(black_box(1.0f32) / black_box(3.0));
+        true
     }
     fn take_ready(&self, _: usize) -> Vec<Arc<Region>> {
         Vec::new()

@@ -47,44 +47,96 @@ pub unsafe extern "C-unwind" fn region(cpu: &mut Cpu, i: *const Insn) -> u32 {
         // SAFETY: instructions of a block follow each other.
         return unsafe { go(cpu, i.add(1)) };
     }
-    let (budget, base) = (cpu.budget, cpu.regs[usize::from(slot::RIP_BASE)]);
+    let budget = cpu.budget;
     let Some(entry) = instance.called else { unreachable!("a region that is a handler itself") };
     cpu.filled = fill::NO;
     // SAFETY: host code made for this CPU's layout, and the points that it knows by number.
     let left = unsafe { entry(cpu, instance.points) };
-    let (kind, number) = exit::unpack(left);
     instance.door.left -= budget - cpu.budget;
+    if exit::unpack(left).0 == exit::INDIRECT {
+        instance.strays.0 = instance.strays.0.wrapping_add(1);
+    }
+    // SAFETY: it has just been left.
+    unsafe { go_on_after(cpu, instance, left) }
+}
+
+/// Goes on after a region that is called by translated code has returned `exit`, and there is more to do than that.
+///
+/// # Safety
+/// As [`go_on_after`]; the instance that was left is told.
+pub unsafe extern "C-unwind" fn returned(cpu: &mut Cpu, exit: *const Insn) -> u32 {
+    // SAFETY: whoever called it has just told; nothing else refers to it now.
+    unsafe {
+        let instance = &mut *cpu.hot.leaving;
+        go_on_after(cpu, instance, exit as u64)
+    }
+}
+
+/// Goes on after `instance` has left by `exit`: notes what there is to note, and does what the exit says.
+///
+/// # Safety
+/// It has just left by it.
+unsafe fn go_on_after(cpu: &mut Cpu, instance: &mut Instance, exit: u64) -> u32 {
+    let (kind, number) = exit::unpack(exit);
+    // Where it was entered. In one page there is one base.
+    let base = if instance.one_page { cpu.regs[usize::from(slot::RIP_BASE)] } else { instance.placed.1 };
     if cpu.filled == fill::PART {
-        cpu.split_up(i, base);
+        cpu.split_up(instance, base);
     }
     if instance.door.left < 0 {
-        cpu.heat_up(i, base);
+        cpu.heat_up(instance, base);
     }
     if kind == exit::CODE {
         return number as u32;
     }
-    if kind == exit::INDIRECT {
-        instance.strays.0 += 1;
-        if instance.strays.0.is_multiple_of(NOTED) {
-            cpu.note_stray(i, base, number);
-        }
+    if kind == exit::INDIRECT && instance.strays.0.is_multiple_of(NOTED) {
+        cpu.note_stray(instance, base, number);
+    }
+    if kind == exit::WAY {
+        // SAFETY: the way that it has left by.
+        return unsafe { follow_way(cpu, instance, number) };
     }
     let i = instance.all_points[number];
     // SAFETY: points are instructions of blocks in the arena; those of branches are the last of theirs.
     unsafe {
         match kind {
             exit::AT => go(cpu, i),
-            exit::UNTAKEN => follow(cpu, i, false),
-            exit::TAKEN => follow(cpu, i, true),
-            exit::INDIRECT => {
-                let target = cpu.rip;
-                jump_to(cpu, i, target)
-            }
+            exit::INDIRECT => follow_jump(cpu, i),
             _ => {
                 cpu.rip = cpu.rip_of(&*i);
                 LOOK_UP
             }
         }
+    }
+}
+
+/// Goes on behind the branch of way `number`, and links it. The instructions of the block have been taken from the budget.
+///
+/// # Safety
+/// The region has just been left by it.
+unsafe fn follow_way(cpu: &mut Cpu, instance: &mut Instance, number: usize) -> u32 {
+    let way = instance.region.ways[number];
+    let i = instance.all_points[way.point as usize];
+    // SAFETY: the branch is the last of its block.
+    unsafe {
+        cpu.budget += (*i.add(1).cast::<Tail>()).count;
+        cpu.link_up(instance, number, i);
+        follow(cpu, i, way.taken)
+    }
+}
+
+/// Goes on behind the indirect branch `i`, which leads to `cpu.rip`, and tells translated code. The instructions of the
+/// block have been taken from the budget.
+///
+/// # Safety
+/// As [`jump_to`].
+unsafe fn follow_jump(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    let target = cpu.rip;
+    // SAFETY: the caller's promise; the branch is the last of its block.
+    unsafe {
+        cpu.budget += (*i.add(1).cast::<Tail>()).count;
+        cpu.link_jump(target);
+        jump_to(cpu, i, target)
     }
 }
 
@@ -105,7 +157,8 @@ pub unsafe extern "C-unwind" fn at(cpu: &mut Cpu, i: *const Insn) -> u32 {
 pub unsafe extern "C-unwind" fn heat(cpu: &mut Cpu, i: *const Insn) -> u32 {
     cpu.settle_flags();
     let base = cpu.regs[usize::from(slot::RIP_BASE)];
-    cpu.heat_up(i, base);
+    // SAFETY: an entry and its instance, which nothing else refers to now.
+    cpu.heat_up(unsafe { &mut *((*i).imm as *mut Instance) }, base);
     // SAFETY: instructions of a block follow each other.
     unsafe { go(cpu, i.add(1)) }
 }
@@ -120,14 +173,8 @@ pub unsafe extern "C-unwind" fn unlinked(cpu: &mut Cpu, link: *const Insn) -> u3
     // SAFETY: whoever left it has just told; nothing else refers to it now.
     let instance = unsafe { &mut *cpu.hot.leaving };
     let number = instance.way_at(link as usize);
-    let way = instance.region.ways[number];
-    let i = instance.all_points[way.point as usize];
-    // SAFETY: the branch is the last of its block.
-    unsafe {
-        cpu.budget += (*i.add(1).cast::<Tail>()).count;
-        cpu.link_up(instance, number, i);
-        follow(cpu, i, way.taken)
-    }
+    // SAFETY: it has just been left by that way.
+    unsafe { follow_way(cpu, instance, number) }
 }
 
 /// Behind the indirect branch `i`, which a region has executed; it leads to `cpu.rip`. The instructions of the block have
@@ -137,13 +184,8 @@ pub unsafe extern "C-unwind" fn unlinked(cpu: &mut Cpu, link: *const Insn) -> u3
 /// As [`jump_to`].
 pub unsafe extern "C-unwind" fn indirect(cpu: &mut Cpu, i: *const Insn) -> u32 {
     cpu.settle_flags();
-    let target = cpu.rip;
-    // SAFETY: the caller's promise; the branch is the last of its block.
-    unsafe {
-        cpu.budget += (*i.add(1).cast::<Tail>()).count;
-        cpu.link_jump(target);
-        jump_to(cpu, i, target)
-    }
+    // SAFETY: the caller's promise.
+    unsafe { follow_jump(cpu, i) }
 }
 
 /// Before `i`: the run loop has something to do.

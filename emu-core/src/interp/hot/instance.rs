@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Times that a hot region that was not used is spared when room is needed.
 const SPARED: u8 = 1;
 
+/// Of a link that leads nowhere: RIP bases and stamp.
+const NOWHERE: (u64, u64, u32) = (0, 0, 0);
+
 /// A region as this CPU runs it.
 ///
 /// Translated code reads its first fields: see [`layout`](crate::region::layout). The first line of the host's cache is
@@ -32,7 +35,7 @@ pub struct Instance {
     /// The entry of the block that it begins with.
     pub entry: *const Insn,
     /// Where links lead that lead nowhere.
-    unlinked: Door,
+    pub(super) unlinked: Door,
     /// The far links; nothing but `far` refers to them.
     _far_links: Box<[FarLink]>,
     /// By way: where its link is.
@@ -43,23 +46,27 @@ pub struct Instance {
     pub(super) incoming: Vec<(BlockKey, u64, usize)>,
     /// Entries of the cache for indirect jumps that have been told of it.
     pub(super) jumps: Vec<u32>,
-    /// Of the region, what every passage must know.
-    pub(super) default_mxcsr: bool,
-    pub(super) one_page: bool,
-    pub(super) called: Option<Called>,
+    /// The function, if it is called.
+    pub called: Option<Called>,
+    /// What it takes for granted: that MXCSR has the default control bits, or that pages are where they were.
+    pub default_mxcsr: bool,
+    /// See above: nothing of the latter kind.
+    pub one_page: bool,
+    /// See above: nothing at all.
+    pub free: bool,
     pub(super) region: Arc<Region>,
     pub(super) all_points: Vec<*const Insn>,
     /// Times that it has left because a range of accesses was in two pages, and `left` when counting began; `None` when
     /// it is to be replaced: see [`Cpu::split_up`].
     pub(super) splits: Option<(u32, i64)>,
     /// Times that it has left by an indirect branch, and `left` when counting began.
-    pub(super) strays: (u32, i64),
+    pub strays: (u32, i64),
     /// `left` when room was needed last: if it is another now, the region has been used since.
     pub(super) seen: i64,
     /// Times since that it may be spared though it was not used.
     pub(super) spared: u8,
     /// If it has several pages: the RIP base for which they are known to be where they should, and the stamp under which.
-    pub(super) placed: (u32, u64),
+    pub placed: (u32, u64),
 }
 
 const _: () = assert!(std::mem::offset_of!(Instance, points) == 64);
@@ -95,6 +102,7 @@ impl Instance {
             jumps: Vec::new(),
             default_mxcsr: region.default_mxcsr,
             one_page: region.pages.is_empty(),
+            free: region.pages.is_empty() && !region.default_mxcsr,
             called,
             region,
             all_points,
@@ -112,14 +120,14 @@ impl Instance {
     /// Has no way lead anywhere.
     pub(super) fn unlink_all(&mut self) {
         for number in 0..self.places.len() {
-            self.set_link(number, &raw const self.unlinked, None);
+            self.set_link(number, &raw const self.unlinked, NOWHERE);
         }
     }
 
     /// Has way `number` lead nowhere, if it leads to `door`.
     pub(super) fn unlink(&mut self, number: usize, door: *const Door) {
         if self.link(number) == door {
-            self.set_link(number, &raw const self.unlinked, None);
+            self.set_link(number, &raw const self.unlinked, NOWHERE);
         }
     }
 
@@ -132,12 +140,12 @@ impl Instance {
         }
     }
 
-    /// Has way `number` lead to `door`: if it crosses pages, for the RIP bases and under the stamp `across`.
-    pub(super) fn set_link(&mut self, number: usize, door: *const Door, across: Option<(u64, u64, u32)>) {
+    /// Has way `number` lead to `door`; if it may cross pages, for the RIP bases and under the stamp `across`.
+    pub(super) fn set_link(&mut self, number: usize, door: *const Door, across: (u64, u64, u32)) {
         match self.places[number] {
             Place::Near(n) => self.near[n] = door,
             Place::Far(n) => {
-                let (from_base, to_base, stamp) = across.unwrap_or_default();
+                let (from_base, to_base, stamp) = across;
                 // SAFETY: as in `link`.
                 unsafe { *self.far.add(n) = FarLink { door, from_base, to_base, stamp } }
             }

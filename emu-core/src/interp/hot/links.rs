@@ -6,7 +6,7 @@
 
 use super::{Hot, Instance, is_entry};
 use crate::{
-    cpu::Cpu,
+    cpu::{Cpu, slot},
     decode::{Insn, flag},
     interp::{
         blocks::{Crossing, Tail},
@@ -24,8 +24,14 @@ impl Hot {
         self.made += 1;
         instance.serial = self.made;
         match instance.region.entry {
-            Entry::Called(_) => instance.door.inside = self.inside_called,
-            Entry::Handler(inlet) => self.inside_called = inlet.entry,
+            Entry::Called(_) => {
+                instance.door.inside = self.inside_called;
+                instance.unlinked.inside = self.inside_unlinked;
+            }
+            Entry::Handler(inlet) => {
+                self.inside_called = inlet.called;
+                self.inside_unlinked = inlet.unlinked;
+            }
         }
     }
 
@@ -83,18 +89,20 @@ impl Cpu {
         // SAFETY: the caller's promise.
         let link = unsafe { (*i.add(1).cast::<Tail>()).link[usize::from(way.taken)] };
         // SAFETY: links lead to instructions in the arena.
-        if from.serial == 0 || link.is_null() || way.crosses != unsafe { (*link).has(flag::CROSSING) } {
+        let crosses = !link.is_null() && unsafe { (*link).has(flag::CROSSING) };
+        if from.serial == 0 || link.is_null() || crosses && !way.crosses {
             return;
         }
-        let mut across = None;
+        let base = self.regs[usize::from(slot::RIP_BASE)];
+        let mut across = (base, base, self.mmu.stamp(true));
         let mut entry = link;
-        if way.crosses {
+        if crosses {
             // SAFETY: it is a link into another page; nothing else refers to it now.
             let crossing = unsafe { &mut *link.cast_mut().cast::<Crossing>() };
             if !self.renew(crossing) {
                 return;
             }
-            across = Some((crossing.from_base, crossing.to_base, crossing.stamp));
+            across = (crossing.from_base, crossing.to_base, crossing.stamp);
             entry = crossing.entry;
         }
         let (first, _) = from.region.blocks[0];

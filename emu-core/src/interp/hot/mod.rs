@@ -20,7 +20,7 @@ mod links;
 mod remake;
 mod requests;
 
-pub use handlers::{at, exact_within_region, heat, indirect, look_around, unlinked};
+pub use handlers::{at, exact_within_region, heat, indirect, look_around, returned, unlinked};
 pub use instance::Instance;
 
 use super::{blocks::BlockRef, jumps::Jumps};
@@ -61,6 +61,8 @@ pub struct Hot {
     made: u64,
     /// Host address by which others enter a region that is called: zero until it is known.
     inside_called: usize,
+    /// The same for links that lead nowhere.
+    inside_unlinked: usize,
 }
 
 // SAFETY: the pointers are into the arena of the CPU that owns this.
@@ -81,6 +83,7 @@ impl Default for Hot {
             leaving: std::ptr::null_mut(),
             made: 0,
             inside_called: 0,
+            inside_unlinked: 0,
         }
     }
 }

@@ -4,8 +4,7 @@
 use super::{Instance, is_entry};
 use crate::{
     cpu::{Cpu, slot},
-    decode::Insn,
-    interp::{blocks, jumps::JumpEntry},
+    interp::jumps::JumpEntry,
     region::{Source, Tier},
 };
 
@@ -23,13 +22,12 @@ const PLACES: usize = 16;
 const REMADE: u8 = 3;
 
 impl Cpu {
-    /// The region that begins at entry `i`, entered with RIP base `base`, has left because accesses that it checks
+    /// The region of `instance`, entered with RIP base `base`, has left because accesses that it checks
     /// together were not all possible directly, though the first one was. If that happens all the time, it is made anew
     /// with a check for each.
     #[cold]
-    pub(super) fn split_up(&mut self, i: *const Insn, base: u64) {
-        // SAFETY: as in `heat_up`.
-        let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
+    pub(super) fn split_up(&mut self, instance: &mut Instance, base: u64) {
+        let (key, _) = instance.region.blocks[0];
         let Some((splits, since)) = instance.splits else { return };
         if splits < SPLITS {
             instance.splits = Some((splits + 1, since));
@@ -43,18 +41,17 @@ impl Cpu {
         let Some(translator) = self.hot.translator.clone() else { return };
         instance.splits = None;
         let tier = instance.region.tier;
-        if let Some(source) = self.source(blocks::key(page, self.mode), base, tier) {
+        if let Some(source) = self.source(key, base, tier) {
             let source = Source { apart: true, ..source };
             self.ask(&*translator, source);
         }
     }
 
-    /// The region that begins at entry `i`, entered with RIP base `base`, has left by the indirect branch at its point
+    /// The region of `instance`, entered with RIP base `base`, has left by the indirect branch at its point
     /// `number`. If it does that all the time, it is made anew with the blocks that such branches lead to.
     #[cold]
-    pub(super) fn note_stray(&mut self, i: *const Insn, base: u64, number: usize) {
-        // SAFETY: as in `heat_up`.
-        let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
+    pub(super) fn note_stray(&mut self, instance: &mut Instance, base: u64, number: usize) {
+        let (key, _) = instance.region.blocks[0];
         let (from, _) = instance.region.blocks[usize::from(instance.region.points[number].block)];
         let JumpEntry { rip, rip_base, entry, mode, stamp, .. } = *self.blocks.jumps.entry(self.rip);
         let known = rip == self.rip && mode == self.mode.bits() && self.mmu.is_current(stamp);
@@ -74,7 +71,6 @@ impl Cpu {
         instance.strays = (0, instance.door.left);
         // `left` was set anew meanwhile, or the exits are rare.
         let often = (0..i64::from(STRAYS) * BETWEEN_STRAYS).contains(&(since - instance.door.left));
-        let key = blocks::key(page, self.mode);
         let remade = self.hot.remade.entry(key).or_default();
         if !often || *remade == REMADE || instance.region.tier != Tier::Hot {
             return;

@@ -12,6 +12,10 @@ use crate::{
 /// Entries after asking before it is asked again.
 const PATIENCE: u64 = 1 << 20;
 
+/// What a region executes, as [`layout`](crate::region::layout) counts, before it is asked for again if there was too much
+/// to do.
+const AGAIN: i64 = 1 << 20;
+
 impl Cpu {
     /// The counter of entry `i` has come to zero.
     #[cold]
@@ -41,28 +45,29 @@ impl Cpu {
         }
     }
 
-    /// The region that begins at entry `i`, entered with RIP base `base`, has executed so much that a better one is asked for.
+    /// The region of `instance`, entered with RIP base `base`, has executed so much that a better one is asked for.
     #[cold]
-    pub(super) fn heat_up(&mut self, i: *const Insn, base: u64) {
+    pub(super) fn heat_up(&mut self, instance: &mut Instance, base: u64) {
         let Some(translator) = self.hot.translator.clone() else { return };
-        // SAFETY: an entry of a block in the arena, and its instance, as in `region`.
-        let (page, instance) = unsafe { ((*i).disp, &mut *((*i).imm as *mut Instance)) };
         instance.door.left = i64::MAX;
         if instance.region.tier == Tier::Hot {
             return;
         }
-        let key = blocks::key(page, self.mode);
-        if let Some(source) = self.source(key, base, Tier::Hot) {
-            self.ask(&*translator, source);
+        let (key, _) = instance.region.blocks[0];
+        if let Some(source) = self.source(key, base, Tier::Hot)
+            && !self.ask(&*translator, source)
+        {
+            instance.door.left = AGAIN;
         }
     }
 
-    /// Asks for a translation, and begins to use what is there.
-    pub(super) fn ask(&mut self, translator: &dyn Translator, source: Source) {
+    /// Asks for a translation, and begins to use what is there. False: it has to be asked for again.
+    pub(super) fn ask(&mut self, translator: &dyn Translator, source: Source) -> bool {
         // Who translates at once computes with the host's MXCSR, in which the guest's flags are.
         self.sync_mxcsr();
-        translator.request(self.id, &self.signal.clone(), source);
+        let taken = translator.request(self.id, &self.signal.clone(), source);
         self.enter_mxcsr();
         self.attach_ready();
+        taken
     }
 }

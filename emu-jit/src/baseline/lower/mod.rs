@@ -38,6 +38,8 @@ pub mod frame {
     pub const INSTANCE: i32 = 8;
     /// The budget, during calls.
     pub const BUDGET: i32 = 16;
+    /// What a region that was called has returned.
+    pub const EXIT: i32 = 24;
     /// Spilled values.
     pub const SPILLS: i32 = 32;
     /// How many.
