@@ -1,13 +1,11 @@
 //! Memory accesses by linear or segmented address, with every check: what microcode and the exact interpreter
 //! use. Crosses pages, reaches devices, keeps code and breakpoints in view.
 
-use super::{
-    Access,
-    physical::{load, store},
-};
+use super::Access;
 use crate::{
     arch::{Exception, Seg, Width, attr, vector},
     cpu::Cpu,
+    memory::host,
 };
 
 /// On whose behalf memory is accessed.
@@ -124,7 +122,7 @@ impl Cpu {
         self.check_alignment(linear, len, privilege)?;
         if let Some(host) = self.mmu.direct(linear, len, false, self.user(privilege)) {
             // SAFETY: the TLB allows this access directly.
-            return Ok(unsafe { load(host, len) });
+            return Ok(unsafe { host::load(host, w) });
         }
         if (linear & 0xFFF) + len > 0x1000 {
             return self.read_across(linear, len, privilege);
@@ -148,7 +146,7 @@ impl Cpu {
         self.check_alignment(linear, len, privilege)?;
         if let Some(host) = self.mmu.direct(linear, len, true, self.user(privilege)) {
             // SAFETY: the TLB allows this access directly.
-            unsafe { store(host, len, value) };
+            unsafe { host::store(host, w, value) };
             return Ok(());
         }
         if (linear & 0xFFF) + len > 0x1000 {

@@ -1,15 +1,18 @@
 //! Accesses by guest-physical address: RAM, where code is kept in view, or a device.
 
-use crate::cpu::Cpu;
+use crate::{
+    arch::Width,
+    cpu::Cpu,
+    memory::host::{self, after_loads, before_stores},
+};
 
 impl Cpu {
     /// Loads `len` (1, 2, 4, 8) bytes at a guest-physical address, within one page.
     #[inline]
     pub fn read_physical(&mut self, physical: u64, len: u64) -> u64 {
         match self.memory.ram().host_ptr(physical) {
-            // SAFETY: the access lies within one page, which RAM keeps mapped. Other vCPUs may write it at the
-            // same time: that is the guest's race, and each of these is a single load on the host.
-            Some(host) => unsafe { load(host, len) },
+            // SAFETY: the access lies within one page, which RAM keeps mapped.
+            Some(host) => unsafe { host::load(host, width(len)) },
             None => self.io.mmio_read(self.id, physical, len as u8),
         }
     }
@@ -21,7 +24,7 @@ impl Cpu {
             Some(host) => {
                 self.before_write(physical, len);
                 // SAFETY: as in `read_physical`.
-                unsafe { store(host, len, value) }
+                unsafe { host::store(host, width(len), value) }
             }
             None => self.io.mmio_write(self.id, physical, len as u8, value),
         }
@@ -31,6 +34,7 @@ impl Cpu {
         if let Some(host) = self.memory.ram().host_ptr(physical) {
             // SAFETY: the bytes lie within one page, which RAM keeps mapped.
             unsafe { std::ptr::copy_nonoverlapping(host, buffer.as_mut_ptr(), buffer.len()) };
+            after_loads();
             return;
         }
         let mut at = 0;
@@ -48,6 +52,7 @@ impl Cpu {
         }
         if let Some(host) = self.memory.ram().host_ptr(physical) {
             self.before_write(physical, bytes.len() as u64);
+            before_stores();
             // SAFETY: the bytes lie within one page, which RAM keeps mapped.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
             return;
@@ -75,38 +80,9 @@ impl Cpu {
     }
 }
 
-/// Loads `len` (1, 2, 4, 8) bytes, little end first.
-///
-/// # Safety
-/// They are guest RAM.
-#[inline]
-pub(super) unsafe fn load(host: *const u8, len: u64) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match len {
-            1 => host.read().into(),
-            2 => host.cast::<u16>().read_unaligned().into(),
-            4 => host.cast::<u32>().read_unaligned().into(),
-            _ => host.cast::<u64>().read_unaligned(),
-        }
-    }
-}
-
-/// Stores the low `len` (1, 2, 4, 8) bytes of `value`.
-///
-/// # Safety
-/// As [`load`].
-#[inline]
-pub(super) unsafe fn store(host: *mut u8, len: u64, value: u64) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match len {
-            1 => host.write(value as u8),
-            2 => host.cast::<u16>().write_unaligned(value as u16),
-            4 => host.cast::<u32>().write_unaligned(value as u32),
-            _ => host.cast::<u64>().write_unaligned(value),
-        }
-    }
+/// The width of `len` (1, 2, 4, 8) bytes.
+fn width(len: u64) -> Width {
+    Width::from_bytes(len as usize).unwrap_or(Width::W64)
 }
 
 /// Largest aligned power-of-two access, at most 8 bytes, at `address` within `left` bytes.

@@ -1,6 +1,6 @@
 //! Atomic updates, as the LOCK prefix asks for them.
 
-use crate::arch::Width;
+use crate::{arch::Width, memory::host::after_locked};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Atomic compare and exchange of `w` at `host`; the value found, if it was not `old`.
@@ -15,7 +15,7 @@ pub unsafe fn compare_exchange(host: *mut u8, w: Width, old: u64, new: u64) -> R
     }
     let order = (Ordering::SeqCst, Ordering::Relaxed);
     // SAFETY: valid and aligned.
-    unsafe {
+    let result = unsafe {
         match w {
             Width::W8 => AtomicU8::from_ptr(host)
                 .compare_exchange(old as u8, new as u8, order.0, order.1)
@@ -33,7 +33,9 @@ pub unsafe fn compare_exchange(host: *mut u8, w: Width, old: u64, new: u64) -> R
                 AtomicU64::from_ptr(host.cast()).compare_exchange(old, new, order.0, order.1).map(drop)
             }
         }
-    }
+    };
+    after_locked();
+    result
 }
 
 /// A split lock. x86 hosts can do it; elsewhere it is atomic only against other split locks.

@@ -1,7 +1,7 @@
 //! The path that does everything: checks of segments and alignment, page walks, devices, breakpoints.
 
 use super::{
-    host::{direct_read, direct_write, host_load, host_store},
+    host::{direct_read, direct_write},
     path::{Path, misaligned},
 };
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     cpu::{Cpu, slot},
     decode::{AddressForm, Insn},
     lane::FpResult,
+    memory::host,
     semantics::Helper,
 };
 
@@ -54,7 +55,7 @@ impl Path for ExactPath {
         };
         if let Some(host) = direct_read(cpu, linear, w.bytes()).filter(|_| !cpu.mode.checks_alignment()) {
             // SAFETY: a TLB hit: the access lies in one page of RAM.
-            return Ok(unsafe { host_load(host, w) });
+            return Ok(unsafe { host::load(host, w) });
         }
         cpu.read_linear(linear, w, crate::mmu::Privilege::Current)
     }
@@ -66,7 +67,7 @@ impl Path for ExactPath {
         };
         if let Some(host) = direct_write(cpu, linear, w.bytes()).filter(|_| !cpu.mode.checks_alignment()) {
             // SAFETY: a TLB hit for writing.
-            unsafe { host_store(host, w, value) };
+            unsafe { host::store(host, w, value) };
             return Ok(());
         }
         cpu.write_linear(linear, w, value, crate::mmu::Privilege::Current)
@@ -97,7 +98,7 @@ impl Path for ExactPath {
         let linear = aligned_address::<N>(cpu, i, false)?;
         if let Some(host) = direct_read(cpu, linear, 16 * N as u64) {
             // SAFETY: a TLB hit: the bytes lie in one page of RAM.
-            return Ok(unsafe { host.cast::<[u128; N]>().read_unaligned() });
+            return Ok(unsafe { host::load_lanes(host) });
         }
         let mut bytes = [[0; 16]; N];
         cpu.read_bytes(linear, bytes.as_flattened_mut(), crate::mmu::Privilege::Current)?;
@@ -112,7 +113,7 @@ impl Path for ExactPath {
         let linear = aligned_address::<N>(cpu, i, true)?;
         if let Some(host) = direct_write(cpu, linear, 16 * N as u64) {
             // SAFETY: a TLB hit for writing.
-            unsafe { host.cast::<[u128; N]>().write_unaligned(value) };
+            unsafe { host::store_lanes(host, value) };
             return Ok(());
         }
         let bytes = value.map(u128::to_le_bytes);

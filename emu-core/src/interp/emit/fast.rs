@@ -1,7 +1,7 @@
 //! The path for what is common: a hit in the TLB, through flat segments.
 
 use super::{
-    host::{direct_read, direct_write, host_load, host_store},
+    host::{direct_read, direct_write},
     path::{Path, misaligned},
 };
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     cpu::{Cpu, slot},
     decode::{AddressForm, Insn},
     lane::FpResult,
+    memory::host,
     semantics::Helper,
 };
 
@@ -51,7 +52,7 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
         let linear = flat_address(cpu, i, form).wrapping_add(delta);
         let host = direct_read(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit: the access lies in one page of RAM.
-        Ok(unsafe { host_load(host, w) })
+        Ok(unsafe { host::load(host, w) })
     }
     #[inline(always)]
     fn store(
@@ -65,7 +66,7 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
         let linear = flat_address(cpu, i, form).wrapping_add(delta);
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: as above, and the page may be written directly.
-        unsafe { host_store(host, w, value) };
+        unsafe { host::store(host, w, value) };
         Ok(())
     }
     #[inline(always)]
@@ -74,7 +75,7 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
             offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_read(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit.
-        Ok(unsafe { host_load(host, w) })
+        Ok(unsafe { host::load(host, w) })
     }
     #[inline(always)]
     fn store_at(cpu: &mut Cpu, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Bail> {
@@ -82,7 +83,7 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
             offset.wrapping_add(register_slot(cpu, slot::SEGMENT_BASE + seg as u8)) & cpu.linear_mask;
         let host = direct_write(cpu, linear, w.bytes()).ok_or(Bail)?;
         // SAFETY: a TLB hit for writing.
-        unsafe { host_store(host, w, value) };
+        unsafe { host::store(host, w, value) };
         Ok(())
     }
     #[inline(always)]
@@ -107,7 +108,7 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
             return Err(Bail);
         }
         // SAFETY: a TLB hit: the bytes lie in one page of RAM.
-        Ok(unsafe { host.cast::<[u128; N]>().read_unaligned() })
+        Ok(unsafe { host::load_lanes(host) })
     }
     #[inline(always)]
     fn store_lanes<const N: usize>(
@@ -122,7 +123,7 @@ impl<const FLAGS: bool> Path for FastPath<FLAGS> {
             return Err(Bail);
         }
         // SAFETY: a TLB hit for writing.
-        unsafe { host.cast::<[u128; N]>().write_unaligned(value) };
+        unsafe { host::store_lanes(host, value) };
         Ok(())
     }
     #[inline(always)]

@@ -1,14 +1,11 @@
 //! Memory: by the path, and updates on top of it.
 
-use super::{
-    Interp, Path,
-    atomic::compare_exchange,
-    host::{host_load, host_store},
-};
+use super::{Interp, Path, atomic::compare_exchange};
 use crate::{
     arch::{Seg, Width},
     decode::{AddressForm, Insn, flag},
     lane::{self, Lane},
+    memory::host,
     semantics::Memory,
 };
 
@@ -98,10 +95,10 @@ impl<P: Path> Interp<P> {
             Some(host) if i.has(flag::LOCK) => Ok(self.update_atomic(host, w, change)),
             Some(host) => {
                 // SAFETY: `update_host` gave a host address in one page of RAM that may be written.
-                let old = unsafe { host_load(host, w) };
+                let old = unsafe { host::load(host, w) };
                 let new = change(self, old);
                 // SAFETY: the same address.
-                unsafe { host_store(host, w, new) };
+                unsafe { host::store(host, w, new) };
                 Ok((old, new))
             }
             None => {
@@ -123,7 +120,7 @@ impl<P: Path> Interp<P> {
         change: impl Fn(&mut Self, u64) -> u64,
     ) -> (u64, u64) {
         // SAFETY: `host` is valid for reads of `w`; see `update_linear`.
-        let mut old = unsafe { host_load(host, w) };
+        let mut old = unsafe { host::load(host, w) };
         loop {
             let new = change(self, old);
             // SAFETY: `host` is valid for reads and writes of `w`.

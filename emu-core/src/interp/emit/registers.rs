@@ -1,13 +1,11 @@
 //! Registers and flags: the CPU's.
 
-use super::{
-    Interp, Path,
-    host::{host_load, host_store},
-};
+use super::{Interp, Path};
 use crate::{
     arch::{Flags, Width},
     cpu::{LazyFlags, slot},
     lane::{self, Lane},
+    memory::host::{load_plain, store_plain},
     semantics::Registers,
 };
 
@@ -16,7 +14,7 @@ impl<P: Path> Registers for Interp<P> {
     fn gpr(&mut self, w: Width, at: u8) -> u64 {
         debug_assert!(usize::from(at) + w.bytes() as usize <= slot::COUNT * 8);
         // SAFETY: the decoder only writes byte offsets of registers, which lie in `regs`.
-        unsafe { host_load(self.cpu.regs.as_ptr().cast::<u8>().add(usize::from(at)), w) }
+        unsafe { load_plain(self.cpu.regs.as_ptr().cast::<u8>().add(usize::from(at)), w) }
     }
     #[inline(always)]
     fn set_gpr(&mut self, w: Width, at: u8, value: u64) {
@@ -25,8 +23,8 @@ impl<P: Path> Registers for Interp<P> {
         unsafe {
             let register = self.cpu.regs.as_mut_ptr().cast::<u8>().add(usize::from(at));
             match w {
-                Width::W32 => host_store(register, Width::W64, value & w.mask()),
-                _ => host_store(register, w, value),
+                Width::W32 => store_plain(register, Width::W64, value & w.mask()),
+                _ => store_plain(register, w, value),
             }
         }
     }
