@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fen
 /// Whether the host orders accesses as an x86 does, so that nothing has to be done about it.
 pub const IS_ORDERED: bool = cfg!(target_arch = "x86_64");
 
+/// Whether eight bytes that are loaded at once, wherever they begin, have each aligned element in them untorn.
+pub const KEEPS_ELEMENTS: bool = cfg!(target_arch = "x86_64");
+
 /// Loads `w`.
 ///
 /// # Safety
