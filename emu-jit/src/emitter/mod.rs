@@ -17,6 +17,7 @@ mod integers;
 mod lanes;
 mod memory;
 pub mod opaque;
+mod order;
 mod pages;
 mod places;
 mod ranges;
@@ -26,6 +27,7 @@ mod variables;
 mod vectors;
 pub mod x87;
 
+use crate::host::{Host, Target};
 use cranelift_codegen::ir::{
     AbiParam, Block, InstBuilder, SigRef, Signature, Value,
     condcodes::{FloatCC, IntCC},
@@ -128,7 +130,9 @@ pub struct Translator {
     /// Whether host floating-point instructions have been emitted.
     pub floating_point: bool,
     exact_signature: SigRef,
-    fill_signature: SigRef,
+    /// Of what fills the TLB and preserves all registers, where there is such a thing.
+    fill_signature: Option<SigRef>,
+    target: Target,
 }
 
 impl Types for Translator {
@@ -139,14 +143,14 @@ impl Types for Translator {
 
 impl Translator {
     /// An emitter into `builder`, in the function's first block, whose parameters are the CPU and the points.
-    /// `used` are the variables that the region's instructions touch.
+    /// The function is for `host`; `used` are the variables that the region's instructions touch.
     ///
     /// # Safety
     /// The translator must not be used after `builder` is gone. (The opcode table holds functions of one emitter
     /// type, which therefore cannot have a lifetime.)
     pub unsafe fn new(
         builder: &mut FunctionBuilder<'_>,
-        exact: &Signature,
+        host: &Host,
         entry: Block,
         mode: Mode,
         used: u64,
@@ -168,8 +172,9 @@ impl Translator {
         let sources = std::array::from_fn(|_| builder.declare_var(I64));
         let budget = builder.declare_var(I64);
         let pages = Pages::new(builder);
-        let exact_signature = builder.import_signature(exact.clone());
-        let fill_signature = builder.import_signature(fill_signature());
+        let exact_signature = builder.import_signature(host.exact_signature());
+        let target = host.target();
+        let fill_signature = target.x86.then(|| builder.import_signature(fill_signature()));
         let mut translator = Translator {
             builder,
             spaces,
@@ -203,6 +208,7 @@ impl Translator {
             floating_point: false,
             exact_signature,
             fill_signature,
+            target,
         };
         translator.load_all();
         translator.forget_pages();
