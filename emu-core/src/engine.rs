@@ -5,7 +5,7 @@
 
 mod no_devices;
 
-pub use no_devices::NoDevices;
+pub use no_devices::{FewDevices, NoDevices};
 use parking_lot::{Condvar, Mutex};
 use std::{
     sync::atomic::{AtomicI64, AtomicU32, Ordering},

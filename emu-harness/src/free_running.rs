@@ -16,7 +16,7 @@ use crate::{
 use emu_core::{
     arch::{Efer, Flags, Seg, Segment, attr, vector},
     cpu::Cpu,
-    engine::{CpuIo, VcpuSignal, request},
+    engine::{FewDevices, VcpuSignal, request},
     region::Thresholds,
     state::TableRegister,
 };
@@ -51,40 +51,17 @@ const MAX_SLICES: u32 = 100_000;
 /// A machine whose only port ends the run.
 struct EndPort(Arc<VcpuSignal>);
 
-impl CpuIo for EndPort {
-    fn port_read(&self, _: usize, _: u16, size: u8) -> u32 {
-        u32::MAX >> (32 - 8 * u32::from(size))
-    }
-    fn port_write(&self, _: usize, port: u16, _: u8, _: u32) {
+impl FewDevices for EndPort {
+    fn port_write(&self, port: u16, _: u8, _: u32) {
         if port == DONE {
             self.0.raise(request::STOP);
         }
     }
-    fn mmio_read(&self, _: usize, _: u64, size: u8) -> u64 {
-        u64::MAX >> (64 - 8 * u32::from(size))
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
+    fn acknowledge_interrupt(&self) -> Option<u8> {
         self.0.clear(request::INTERRUPT);
         Some(INTERRUPT)
     }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {
+    fn shutdown(&self) {
         self.0.raise(request::STOP);
     }
 }

@@ -24,6 +24,29 @@ pub enum HostError {
     Codegen(#[from] CodegenError),
 }
 
+/// What the processor that code is made for has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// It is an x86 itself: with an x87, with the floating-point operations of SSE2, and with machine code of ours that
+    /// fills the TLB.
+    pub x86: bool,
+    /// The shuffles and products of SSSE3.
+    pub ssse3: bool,
+}
+
+impl Target {
+    fn of(isa: &OwnedTargetIsa) -> Self {
+        let ssse3 =
+            isa.isa_flags().iter().any(|flag| flag.name == "has_ssse3" && flag.as_bool() == Some(true));
+        Target { x86: isa.name() == "x64", ssse3 }
+    }
+
+    /// Whether it does its accesses to memory, and others see them, in the order that an x86 guest may take for granted.
+    pub fn orders_accesses(self) -> bool {
+        self.x86
+    }
+}
+
 /// Code generators for this host.
 pub struct Host {
     /// Reorders and merges what it likes.
@@ -38,19 +61,24 @@ impl Host {
         Self::made_by(|| cranelift_native::builder().map_err(HostError::Unknown))
     }
 
-    /// Those of the architecture `name` with the features of the preset `features`, whatever this machine is.
-    #[cfg(all(test, target_arch = "x86_64"))]
-    pub fn fixed(name: &str, features: &str) -> Result<Self, HostError> {
+    /// Those of the architecture `name` with the features of the presets `features`, whatever this machine is.
+    #[cfg(test)]
+    pub fn fixed(name: &str, features: &[&str]) -> Result<Self, HostError> {
         Self::made_by(|| {
             let unknown = |_| HostError::Unknown("not among the code generators");
             let mut builder = isa::lookup_by_name(name).map_err(unknown)?;
-            builder.enable(features)?;
+            features.iter().try_for_each(|preset| builder.enable(preset))?;
             Ok(builder)
         })
     }
 
     fn made_by(builder: impl Fn() -> Result<isa::Builder, HostError>) -> Result<Self, HostError> {
         Ok(Host { optimising: target(&builder()?, "speed")?, plain: target(&builder()?, "none")? })
+    }
+
+    /// What the host has.
+    pub fn target(&self) -> Target {
+        Target::of(&self.plain)
     }
 
     /// Signature of a region's entry: CPU and points, to an exit.

@@ -3,7 +3,10 @@
 //! [`Effects`] tells which registers an instruction touches, and whether it needs a routine of the interpreter. From
 //! that follow the variables that the region has, and which of them may differ from the CPU's memory where.
 
-use crate::emitter::{FLAGS, Translator, lane_bit};
+use crate::{
+    emitter::{FLAGS, Translator, lane_bit},
+    host::Target,
+};
 use emu_core::{
     cpu::Mode,
     decode::{Insn, Kind},
@@ -71,8 +74,8 @@ struct Touches {
 }
 
 impl Plan {
-    /// Plans `source`.
-    pub fn new(source: &Source) -> Self {
+    /// Plans `source`, to be executed by `target`.
+    pub fn new(source: &Source, target: Target) -> Self {
         let mut used = 0;
         let mut touches: Vec<Vec<Touches>> = Vec::new();
         let mut blocks: Vec<BlockPlan> = Vec::new();
@@ -92,14 +95,14 @@ impl Plan {
             touches.push(of_block);
         }
         let mut plan = Plan { blocks, used, x87: false };
-        plan.choose_x87(source);
+        plan.choose_x87(source, target);
         plan.spread(source, &touches);
         plan.trace_flags(source, &touches);
         plan
     }
 
     /// Moving the state of the x87 costs as much as some dozens of instructions: there must be enough that use it.
-    fn choose_x87(&mut self, source: &Source) {
+    fn choose_x87(&mut self, source: &Source, target: Target) {
         let hows = || self.blocks.iter().flat_map(|block| &block.how);
         let native = hows().filter(|how| **how == How::Native).count();
         let insns = source
@@ -110,7 +113,7 @@ impl Plan {
         // MMX registers are registers of the x87 in the CPU's memory.
         let mmx =
             insns.into_iter().any(|(i, _)| i.row != NO_ROW && EFFECTS.row(i.row).attr.contains(Attr::MMX));
-        self.x87 = native * X87_SHARE >= hows().count() && native > 0 && !mmx;
+        self.x87 = target.x86 && native * X87_SHARE >= hows().count() && native > 0 && !mmx;
         if !self.x87 {
             for how in self.blocks.iter_mut().flat_map(|block| &mut block.how) {
                 *how = if *how == How::Native { How::Exact } else { *how };

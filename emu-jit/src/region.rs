@@ -39,7 +39,7 @@ pub fn build(
     function: &mut Function,
     context: &mut FunctionBuilderContext,
 ) -> Option<Facts> {
-    let plan = Plan::new(source);
+    let plan = Plan::new(source, host.target());
     if plan.blocks.first()?.how.first() == Some(&How::Leave) {
         return None;
     }
@@ -50,8 +50,7 @@ pub fn build(
     builder.switch_to_block(entry);
     builder.seal_block(entry);
     // SAFETY: the translator ends before the builder.
-    let mut translator =
-        unsafe { Translator::new(&mut builder, &host.exact_signature(), entry, source.mode, plan.used) };
+    let mut translator = unsafe { Translator::new(&mut builder, host, entry, source.mode, plan.used) };
     if source.apart {
         translator = translator.apart();
     }

@@ -117,11 +117,14 @@ fn inspect(image: &[u8]) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Whether `name` is a specialised handler: the function itself, with or without its type, but nothing in it.
+/// Whether `name` is a specialised handler: the function itself, with or without its type, but nothing in it. It may
+/// be in a module below [`MODULE`].
 fn is_specialised(name: &str) -> bool {
-    let Some(function) = name.strip_prefix(MODULE) else { return false };
-    let (function, rest) = function.split_at(function.find(['<', ':']).unwrap_or(function.len()));
-    SPECIALISED.contains(&function) && (rest.is_empty() || rest.starts_with('<') || rest.starts_with("::<"))
+    let Some(name) = name.strip_prefix(MODULE) else { return false };
+    let (path, types) = name.split_at(name.find('<').unwrap_or(name.len()));
+    let whole = types.is_empty() || types.ends_with('>');
+    let path = path.strip_suffix("::").unwrap_or(path);
+    whole && path.rsplit("::").next().is_some_and(|function| SPECIALISED.contains(&function))
 }
 
 /// Address of the first call in `body` that is not of a known function.
@@ -186,6 +189,9 @@ mod tests {
     #[case("emu_core::interp::handlers::fast", true)]
     #[case("emu_core::interp::handlers::fast::<emu_core::semantics::integer::Mov>", true)]
     #[case("emu_core::interp::handlers::fused<A, B>", true)]
+    #[case("emu_core::interp::handlers::branch::branch::<A>", true)]
+    #[case("emu_core::interp::handlers::branch::branch_exact", false)]
+    #[case("emu_core::interp::handlers::straight::fast::<A>::{closure#0}", false)]
     #[case("emu_core::interp::handlers::branch_exact", false)]
     #[case("emu_core::interp::handlers::fast::{closure#0}", false)]
     #[case("emu_core::interp::handlers::exact", false)]

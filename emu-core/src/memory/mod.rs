@@ -6,6 +6,7 @@
 
 mod code_map;
 mod guest;
+pub(crate) mod host;
 mod physical;
 mod rights;
 

@@ -4,7 +4,7 @@ use crate::{
     arch::{Cr0, Cr4, Efer, Exception, Seg, Segment, Width, attr},
     cpu::{Cpu, slot},
     decode::{Insn, Kind, flag},
-    engine::{CpuIo, VcpuSignal},
+    engine::{FewDevices, VcpuSignal},
     memory::{GuestMemory, PhysicalMemory},
 };
 use std::sync::{
@@ -20,22 +20,11 @@ struct Machine {
     deadline: AtomicU64,
 }
 
-impl CpuIo for Machine {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&self, _: usize, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&self, _: usize, _: u64, size: u8) -> u64 {
-        u64::MAX >> (64 - 8 * u32::from(size))
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
+impl FewDevices for Machine {
+    fn task_priority(&self) -> u8 {
         self.task_priority.load(Ordering::Relaxed) as u8
     }
-    fn set_task_priority(&self, _: usize, priority: u8) {
+    fn set_task_priority(&self, priority: u8) {
         self.task_priority.store(priority.into(), Ordering::Relaxed);
     }
     fn apic_msr_read(&self, _: usize, msr: u32) -> Option<u64> {
@@ -45,7 +34,7 @@ impl CpuIo for Machine {
             _ => None,
         }
     }
-    fn apic_msr_write(&self, _: usize, msr: u32, value: u64) -> Option<()> {
+    fn apic_msr_write(&self, msr: u32, value: u64) -> Option<()> {
         match msr {
             crate::arch::msr::IA32_APIC_BASE => self.apic_base.store(value, Ordering::Relaxed),
             crate::arch::msr::IA32_TSC_DEADLINE => self.deadline.store(value, Ordering::Relaxed),
@@ -56,10 +45,6 @@ impl CpuIo for Machine {
     fn time_stamp_counter(&self) -> u64 {
         1000
     }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {}
 }
 
 /// A CPU after reset with 1 MiB of RAM and zero in all general-purpose registers.

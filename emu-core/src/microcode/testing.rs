@@ -5,7 +5,7 @@ use crate::{
     cpu::{Cpu, slot},
     cpu_model::CpuModel,
     decode::{Insn, Kind},
-    engine::{CpuIo, VcpuSignal, request},
+    engine::{FewDevices, VcpuSignal, request},
     memory::{GuestMemory, PhysicalMemory},
     microcode::{segment_load::put, vm86 as virtual_8086},
     state::TableRegister,
@@ -43,44 +43,27 @@ struct Machine {
     signal: Arc<VcpuSignal>,
 }
 
-impl CpuIo for Machine {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
+impl FewDevices for Machine {
+    fn port_read(&self, _: u16, _: u8) -> u32 {
         PORT_VALUE as u32
     }
-    fn port_write(&self, _: usize, port: u16, _: u8, _: u32) {
+    fn port_write(&self, port: u16, _: u8, _: u32) {
         if port == u16::from(STOP_PORT) {
             self.signal.raise(request::STOP);
         }
     }
-    fn mmio_read(&self, _: usize, address: u64, _: u8) -> u64 {
+    fn mmio_read(&self, address: u64, _: u8) -> u64 {
         if address != u64::from(NMI_REGISTER) {
             return u64::MAX;
         }
         self.signal.raise(request::NMI);
         KERNEL_DS.into()
     }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
     fn apic_msr_read(&self, vcpu: usize, _: u32) -> Option<u64> {
         // IA32_APIC_BASE: the first one is the bootstrap processor.
         Some(0xFEE0_0800 | u64::from(vcpu == 0) << 8)
     }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {
+    fn shutdown(&self) {
         self.signal.raise(request::STOP);
     }
 }

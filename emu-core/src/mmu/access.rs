@@ -5,6 +5,7 @@ use super::Access;
 use crate::{
     arch::{Exception, Seg, Width, attr, vector},
     cpu::Cpu,
+    memory::host,
 };
 
 /// On whose behalf memory is accessed.
@@ -121,7 +122,7 @@ impl Cpu {
         self.check_alignment(linear, len, privilege)?;
         if let Some(host) = self.mmu.direct(linear, len, false, self.user(privilege)) {
             // SAFETY: the TLB allows this access directly.
-            return Ok(unsafe { load(host, len) });
+            return Ok(unsafe { host::load(host, w) });
         }
         if (linear & 0xFFF) + len > 0x1000 {
             return self.read_across(linear, len, privilege);
@@ -145,7 +146,7 @@ impl Cpu {
         self.check_alignment(linear, len, privilege)?;
         if let Some(host) = self.mmu.direct(linear, len, true, self.user(privilege)) {
             // SAFETY: the TLB allows this access directly.
-            unsafe { store(host, len, value) };
+            unsafe { host::store(host, w, value) };
             return Ok(());
         }
         if (linear & 0xFFF) + len > 0x1000 {
@@ -222,79 +223,6 @@ impl Cpu {
         if privilege == Privilege::System && self.mode.is_long() { linear } else { linear & self.linear_mask }
     }
 
-    /// Loads `w` from `seg:offset`.
-    pub fn read_seg(&mut self, seg: Seg, offset: u64, w: Width) -> Result<u64, Exception> {
-        match self.linear(seg, offset, w.bytes(), false) {
-            Ok(linear) => self.read_linear(linear, w, Privilege::Current),
-            Err(fault) => self.read_around(seg, offset, w, fault),
-        }
-    }
-
-    /// Stores to `seg:offset`.
-    pub fn write_seg(&mut self, seg: Seg, offset: u64, w: Width, value: u64) -> Result<(), Exception> {
-        match self.linear(seg, offset, w.bytes(), true) {
-            Ok(linear) => self.write_linear(linear, w, value, Privilege::Current),
-            Err(fault) => self.write_around(seg, offset, w, value, fault),
-        }
-    }
-
-    /// Loads `buffer.len()` bytes from `seg:offset`.
-    pub fn read_seg_bytes(&mut self, seg: Seg, offset: u64, buffer: &mut [u8]) -> Result<(), Exception> {
-        let linear = self.linear(seg, offset, buffer.len() as u64, false)?;
-        self.read_bytes(linear, buffer, Privilege::Current)
-    }
-
-    /// Stores `bytes` to `seg:offset`.
-    pub fn write_seg_bytes(&mut self, seg: Seg, offset: u64, bytes: &[u8]) -> Result<(), Exception> {
-        let linear = self.linear(seg, offset, bytes.len() as u64, true)?;
-        self.write_bytes(linear, bytes, Privilege::Current)
-    }
-
-    /// Offset of the memory operand of `i` within its segment, truncated to its address size.
-    #[inline]
-    pub fn effective_address(&self, i: &crate::decode::Insn) -> u64 {
-        if i.has(crate::decode::flag::MOFFS) {
-            return i.imm & i.asize.mask();
-        }
-        let base = self.regs[usize::from(i.base) % crate::cpu::slot::COUNT];
-        let index = self.regs[usize::from(i.index) % crate::cpu::slot::COUNT];
-        base.wrapping_add(index << (i.scale & 3)).wrapping_add(i.disp) & i.asize.mask()
-    }
-
-    /// Loads `w` from the memory operand of `i`, `delta` bytes further.
-    pub fn read_operand(&mut self, i: &crate::decode::Insn, w: Width, delta: u64) -> Result<u64, Exception> {
-        let offset = self.effective_address(i).wrapping_add(delta) & i.asize.mask();
-        self.read_seg(i.segment(), offset, w)
-    }
-
-    /// Stores to the memory operand of `i`, `delta` bytes further.
-    pub fn write_operand(
-        &mut self,
-        i: &crate::decode::Insn,
-        w: Width,
-        delta: u64,
-        value: u64,
-    ) -> Result<(), Exception> {
-        let offset = self.effective_address(i).wrapping_add(delta) & i.asize.mask();
-        self.write_seg(i.segment(), offset, w, value)
-    }
-
-    /// Loads the memory operand of `i` as bytes.
-    pub fn read_operand_bytes(
-        &mut self,
-        i: &crate::decode::Insn,
-        buffer: &mut [u8],
-    ) -> Result<(), Exception> {
-        let offset = self.effective_address(i);
-        self.read_seg_bytes(i.segment(), offset, buffer)
-    }
-
-    /// Stores the memory operand of `i` as bytes.
-    pub fn write_operand_bytes(&mut self, i: &crate::decode::Insn, bytes: &[u8]) -> Result<(), Exception> {
-        let offset = self.effective_address(i);
-        self.write_seg_bytes(i.segment(), offset, bytes)
-    }
-
     /// Translates for a read-modify-write of `w` at `linear` that does not cross a page and lies in RAM: its
     /// host address. `None` if it crosses, is not RAM, or an embedder wants to see what is read and written. Code
     /// there is invalidated: the caller will write.
@@ -314,77 +242,6 @@ impl Cpu {
             self.before_write(physical, len);
         }
         Ok(host)
-    }
-
-    /// Loads `len` (1, 2, 4, 8) bytes at a guest-physical address, within one page.
-    #[inline]
-    pub fn read_physical(&mut self, physical: u64, len: u64) -> u64 {
-        match self.memory.ram().host_ptr(physical) {
-            // SAFETY: the access lies within one page, which RAM keeps mapped. Other vCPUs may write it at the
-            // same time: that is the guest's race, and each of these is a single load on the host.
-            Some(host) => unsafe { load(host, len) },
-            None => self.io.mmio_read(self.id, physical, len as u8),
-        }
-    }
-
-    /// Stores the low `len` (1, 2, 4, 8) bytes of `value` at a guest-physical address, within one page.
-    #[inline]
-    pub fn write_physical(&mut self, physical: u64, len: u64, value: u64) {
-        match self.memory.ram().host_ptr(physical) {
-            Some(host) => {
-                self.before_write(physical, len);
-                // SAFETY: as in `read_physical`.
-                unsafe { store(host, len, value) }
-            }
-            None => self.io.mmio_write(self.id, physical, len as u8, value),
-        }
-    }
-
-    fn read_physical_bytes(&mut self, physical: u64, buffer: &mut [u8]) {
-        if let Some(host) = self.memory.ram().host_ptr(physical) {
-            // SAFETY: the bytes lie within one page, which RAM keeps mapped.
-            unsafe { std::ptr::copy_nonoverlapping(host, buffer.as_mut_ptr(), buffer.len()) };
-            return;
-        }
-        let mut at = 0;
-        while at < buffer.len() {
-            let len = device_chunk(physical + at as u64, buffer.len() - at);
-            let value = self.io.mmio_read(self.id, physical + at as u64, len as u8);
-            buffer[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
-            at += len;
-        }
-    }
-
-    fn write_physical_bytes(&mut self, physical: u64, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        if let Some(host) = self.memory.ram().host_ptr(physical) {
-            self.before_write(physical, bytes.len() as u64);
-            // SAFETY: the bytes lie within one page, which RAM keeps mapped.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
-            return;
-        }
-        let mut at = 0;
-        while at < bytes.len() {
-            let len = device_chunk(physical + at as u64, bytes.len() - at);
-            let mut value = [0; 8];
-            value[..len].copy_from_slice(&bytes[at..at + len]);
-            self.io.mmio_write(self.id, physical + at as u64, len as u8, u64::from_le_bytes(value));
-            at += len;
-        }
-    }
-
-    /// A store to RAM is about to happen: if it touches code, blocks decoded from there are thrown away.
-    #[inline]
-    pub fn before_write(&mut self, physical: u64, len: u64) {
-        let memory = &self.memory;
-        if memory.code().has_code(physical) {
-            let hit = memory.code().written(self.id, physical, len);
-            if hit != 0 {
-                self.invalidate_code(physical & !0xFFF, hit);
-            }
-        }
     }
 
     /// Notes a data access for the debug registers' breakpoints.
@@ -414,49 +271,3 @@ impl Cpu {
         }
     }
 }
-
-/// Loads `len` (1, 2, 4, 8) bytes, little end first.
-///
-/// # Safety
-/// They are guest RAM.
-#[inline]
-unsafe fn load(host: *const u8, len: u64) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match len {
-            1 => host.read().into(),
-            2 => host.cast::<u16>().read_unaligned().into(),
-            4 => host.cast::<u32>().read_unaligned().into(),
-            _ => host.cast::<u64>().read_unaligned(),
-        }
-    }
-}
-
-/// Stores the low `len` (1, 2, 4, 8) bytes of `value`.
-///
-/// # Safety
-/// As [`load`].
-#[inline]
-unsafe fn store(host: *mut u8, len: u64, value: u64) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match len {
-            1 => host.write(value as u8),
-            2 => host.cast::<u16>().write_unaligned(value as u16),
-            4 => host.cast::<u32>().write_unaligned(value as u32),
-            _ => host.cast::<u64>().write_unaligned(value),
-        }
-    }
-}
-
-/// Largest aligned power-of-two access, at most 8 bytes, at `address` within `left` bytes.
-fn device_chunk(address: u64, left: usize) -> usize {
-    let mut len = 8;
-    while len > left || !address.is_multiple_of(len as u64) {
-        len /= 2;
-    }
-    len
-}
-
-// The granule of code tracking must divide a page.
-const _: () = assert!(4096 % crate::memory::GRANULE == 0);

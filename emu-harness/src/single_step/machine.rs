@@ -5,7 +5,7 @@ use emu_core::{
     arch::{Cr0, Exception, Flags, Seg, Segment},
     cpu::Cpu,
     cpu_model::CpuModel,
-    engine::{CpuIo, VcpuSignal},
+    engine::{FewDevices, VcpuSignal},
     memory::{GuestMemory, MemoryError, PhysicalMemory},
     microcode::interrupt::deliver_exception,
     state::{Activity, CpuState, TableRegister},
@@ -21,42 +21,18 @@ const FLAGS_386: u32 = 0x3_7FD5;
 /// Every port reads as ones. Where a PC has its video memory there is RAM.
 struct Ram(Arc<PhysicalMemory>);
 
-impl CpuIo for Ram {
-    fn port_read(&self, _: usize, _: u16, size: u8) -> u32 {
-        u32::MAX >> (32 - 8 * u32::from(size))
-    }
-    fn port_write(&self, _: usize, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&self, _: usize, address: u64, size: u8) -> u64 {
+impl FewDevices for Ram {
+    fn mmio_read(&self, address: u64, size: u8) -> u64 {
         let mut bytes = [0; 8];
         match self.0.ram().read(address, &mut bytes[..usize::from(size)]) {
             Ok(()) => u64::from_le_bytes(bytes),
             Err(_) => u64::MAX >> (64 - 8 * u32::from(size)),
         }
     }
-    fn mmio_write(&self, _: usize, address: u64, size: u8, value: u64) {
+    fn mmio_write(&self, address: u64, size: u8, value: u64) {
         // Beyond RAM there is nothing to write to.
         let _beyond = self.0.ram().write(address, &value.to_le_bytes()[..usize::from(size)]);
     }
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, _: bool) -> bool {
-        false
-    }
-    fn shutdown(&self, _: usize) {}
 }
 
 /// See the module.

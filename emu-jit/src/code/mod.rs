@@ -1,8 +1,11 @@
 //! Where machine code lives: anonymous memory, mapped twice. One mapping can be written and not executed, the other
 //! executed and not written.
 
+mod fetch;
+mod mappings;
+
+use mappings::Mappings;
 use parking_lot::Mutex;
-use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap_anonymous, mprotect, mremap, munmap};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io, ptr,
@@ -14,9 +17,7 @@ const ALIGNMENT: usize = 64;
 
 /// The memory for machine code; pieces of it are freed as they are dropped.
 pub struct CodeMemory {
-    writable: *mut u8,
-    executable: *const u8,
-    size: usize,
+    mappings: Mappings,
     free: Mutex<Free>,
 }
 
@@ -85,31 +86,11 @@ impl CodeMemory {
     /// Memory for `size` bytes of code, rounded up to whole pages. The host provides what is used.
     pub fn new(size: usize) -> io::Result<Arc<Self>> {
         let size = size.max(1).next_multiple_of(4096);
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // Not a file of our own making: perf looks up names of code only where a mapping is anonymous.
-        // SAFETY: a new mapping, at an address of the kernel's choice.
-        let writable = unsafe {
-            mmap_anonymous(ptr::null_mut(), size, protection, MapFlags::SHARED | MapFlags::NORESERVE)?
-        };
-        // SAFETY: of a shared mapping, and from a length of 0: a second mapping of the same memory.
-        let executable = unsafe { mremap(writable, 0, size, MremapFlags::MAYMOVE) };
-        let executable = executable.and_then(|executable| {
-            // SAFETY: just mapped, for code alone.
-            unsafe { mprotect(executable, size, MprotectFlags::READ | MprotectFlags::EXEC) }?;
-            Ok(executable)
-        });
-        let executable = executable.inspect_err(|_| {
-            // SAFETY: just mapped. If it stays mapped, nothing but memory is lost.
-            let _ = unsafe { munmap(writable, size) };
-        })?;
+        let mappings = Mappings::new(size)?;
+        fetch::register();
         let mut free = Free::default();
         free.insert(0, size);
-        Ok(Arc::new(CodeMemory {
-            writable: writable.cast(),
-            executable: executable.cast_const().cast(),
-            size,
-            free: Mutex::new(free),
-        }))
+        Ok(Arc::new(CodeMemory { mappings, free: Mutex::new(free) }))
     }
 
     /// Places `code`. `None`: there is no room.
@@ -117,27 +98,21 @@ impl CodeMemory {
         let len = code.len().max(1).next_multiple_of(ALIGNMENT);
         let offset = self.free.lock().take(len)?;
         // SAFETY: the piece is within the mapping and belongs to nobody else now.
-        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.add(offset), code.len()) };
+        let writable = unsafe { self.mappings.writable.add(offset) };
+        // SAFETY: as above.
+        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), writable, code.len()) };
+        fetch::publish(writable, self.mappings.executable.wrapping_add(offset), code.len());
         Some(Code { memory: self.clone(), offset, len })
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
-        self.size - self.free.lock().total
+        self.mappings.size - self.free.lock().total
     }
 
     /// Bytes in use at most.
     pub fn size(&self) -> usize {
-        self.size
-    }
-}
-
-impl Drop for CodeMemory {
-    fn drop(&mut self) {
-        for mapping in [self.writable, self.executable.cast_mut()] {
-            // SAFETY: mapped in `new`; no code is left, as each piece holds this. Nothing can be done about an error.
-            let _ = unsafe { munmap(mapping.cast(), self.size) };
-        }
+        self.mappings.size
     }
 }
 
@@ -145,7 +120,7 @@ impl Code {
     /// The address to execute at.
     pub fn address(&self) -> *const u8 {
         // SAFETY: within the mapping.
-        unsafe { self.memory.executable.add(self.offset) }
+        unsafe { self.memory.mappings.executable.add(self.offset) }
     }
 
     /// The code.

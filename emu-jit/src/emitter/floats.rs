@@ -38,7 +38,7 @@ impl Translator {
         imm: u8,
     ) -> Option<Value> {
         use FpPrimitive as P;
-        if !cfg!(target_arch = "x86_64") {
+        if !self.target.x86 {
             return None;
         }
         let r = match primitive {

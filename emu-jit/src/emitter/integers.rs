@@ -18,16 +18,6 @@ pub(super) fn vector(element: Element) -> Type {
     }
 }
 
-/// Whether the host has the shuffles and products of SSSE3.
-fn has_ssse3() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        std::arch::is_x86_feature_detected!("ssse3")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
 impl Translator {
     /// The operation, or nothing if it must be called on this host.
     pub(super) fn primitive(
@@ -51,7 +41,7 @@ impl Translator {
             P::PackSigned(_) | P::PackUnsigned(_) | P::WidenSigned(..) | P::WidenUnsigned(..) => {
                 self.resized(primitive, a, b)
             }
-            P::Choose | P::MulAddBytes | P::MulRounded if !has_ssse3() => return None,
+            P::Choose | P::MulAddBytes | P::MulRounded if !self.target.ssse3 => return None,
             P::Choose => self.builder.ins().x86_pshufb(a, b),
             P::MulEvenSigned
             | P::MulEvenUnsigned

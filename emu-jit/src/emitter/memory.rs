@@ -14,7 +14,7 @@ use cranelift_codegen::ir::{
 };
 use emu_core::{
     arch::{Seg, Width},
-    cpu::{Cpu, slot},
+    cpu::slot,
     decode::{AddressForm, Insn, flag},
     region::{
         fill::{self, Wanted},
@@ -23,11 +23,14 @@ use emu_core::{
     semantics::{Arithmetic, Memory},
 };
 
-/// What fills the TLB and preserves all registers, where there is such a thing.
-#[cfg(target_arch = "x86_64")]
-const FILL: Option<unsafe extern "C" fn(*mut Cpu)> = Some(fill::fill_requested);
-#[cfg(not(target_arch = "x86_64"))]
-const FILL: Option<unsafe extern "C" fn(*mut Cpu)> = None;
+/// What fills the TLB and preserves all registers, if this is a host where there is such a thing.
+fn fill() -> *const () {
+    #[cfg(target_arch = "x86_64")]
+    let fill = fill::fill_requested as *const ();
+    #[cfg(not(target_arch = "x86_64"))]
+    let fill = std::ptr::null();
+    fill
+}
 
 /// What a look into the TLB has found.
 struct LookedUp {
@@ -179,7 +182,7 @@ impl Translator {
     /// If `miss`: has the TLB filled for the access at `linear`, then goes on; leaves if it cannot be done directly.
     /// Returns the constant that tells what is wanted.
     fn fill_if(&mut self, miss: Value, linear: Value, wanted: Wanted) -> Option<Inst> {
-        let Some(fill) = FILL else {
+        let Some(signature) = self.fill_signature else {
             self.leave_if_true(miss);
             return None;
         };
@@ -193,8 +196,8 @@ impl Translator {
         let (wanted, changeable) = self.changeable(wanted.pack() as i64);
         self.set_field(layout::FILL_LINEAR, linear);
         self.set_field(layout::FILL_WANTED, wanted);
-        let callee = self.builder.ins().iconst(I64, fill as *const () as i64);
-        self.builder.ins().call_indirect(self.fill_signature, callee, &[self.cpu]);
+        let callee = self.builder.ins().iconst(I64, fill() as i64);
+        self.builder.ins().call_indirect(signature, callee, &[self.cpu]);
         let answer = self.field(I64, layout::FILLED);
         let all = self.builder.ins().icmp_imm_u(IntCC::Equal, answer, fill::ALL as i64);
         self.leave_unless(all, hit);
@@ -210,6 +213,9 @@ impl Translator {
 
     fn load_host(&mut self, (host, distance): (Value, i32), w: Width) -> Value {
         let guest = self.spaces.guest;
+        if !self.target.orders_accesses() {
+            return self.load_acquire((host, distance), w);
+        }
         match w {
             Width::W8 => self.builder.ins().uload8(I64, guest, host, distance),
             Width::W16 => self.builder.ins().uload16(I64, guest, host, distance),
@@ -219,9 +225,19 @@ impl Translator {
     }
 
     fn store_linear(&mut self, linear: Value, w: Width, value: Value, base: Option<Base>) {
-        let (host, distance) = self.host(linear, w.bytes(), true, base);
-        let value = self.stored(w, value);
-        self.builder.ins().store(self.spaces.guest, value, host, distance);
+        let at = self.host(linear, w.bytes(), true, base);
+        // Where stores release they are of integers.
+        let value = if self.target.orders_accesses() { self.stored(w, value) } else { self.narrow(w, value) };
+        self.store_host(at, w, value);
+    }
+
+    /// Stores `value`, which has width `w`.
+    fn store_host(&mut self, (host, distance): (Value, i32), w: Width, value: Value) {
+        if self.target.orders_accesses() {
+            self.builder.ins().store(self.spaces.guest, value, host, distance);
+        } else {
+            self.store_release((host, distance), w, value);
+        }
     }
 
     fn update_linear(
@@ -236,10 +252,11 @@ impl Translator {
             let old = self.load_host((host, distance), w);
             let new = change(self, old);
             let stored = self.narrow(w, new);
-            self.builder.ins().store(self.spaces.guest, stored, host, distance);
+            self.store_host((host, distance), w, stored);
             return (old, new);
         }
         let host = self.builder.ins().iadd_imm_s(host, i64::from(distance));
+        self.leave_if_split(host, w);
         let old = self.builder.ins().load(int(w), self.spaces.guest, host, 0);
         let again = self.builder.create_block();
         let old = {
@@ -258,6 +275,7 @@ impl Translator {
         self.builder.seal_block(again);
         self.builder.switch_to_block(done);
         self.builder.seal_block(done);
+        self.fence();
         (expected, new)
     }
 
@@ -343,7 +361,10 @@ impl Memory for Translator {
         self.check_alignment::<N>(i, linear);
         let (host, distance) = self.host(linear, 16 * N as u64, false, pages::base_of(i));
         let guest = self.spaces.guest;
-        Ok(std::array::from_fn(|n| self.builder.ins().load(I8X16, guest, host, distance + 16 * n as i32)))
+        let lanes =
+            std::array::from_fn(|n| self.builder.ins().load(I8X16, guest, host, distance + 16 * n as i32));
+        self.fence();
+        Ok(lanes)
     }
     fn store_lanes<const N: usize>(
         &mut self,
@@ -354,6 +375,7 @@ impl Memory for Translator {
         let linear = self.operand(i, 0);
         self.check_alignment::<N>(i, linear);
         let (host, distance) = self.host(linear, 16 * N as u64, true, pages::base_of(i));
+        self.fence();
         for (n, value) in value.into_iter().enumerate() {
             self.builder.ins().store(self.spaces.guest, value, host, distance + 16 * n as i32);
         }

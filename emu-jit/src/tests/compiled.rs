@@ -100,10 +100,9 @@ impl Workbench {
         builder.append_block_params_for_function_params(first);
         builder.switch_to_block(first);
         let words = builder.block_params(first)[1];
-        let signature = self.host.exact_signature();
         // SAFETY: the translator ends before the builder.
         let mut translator =
-            unsafe { Translator::new(&mut builder, &signature, first, self.cpu.borrow().mode, 0) };
+            unsafe { Translator::new(&mut builder, &self.host, first, self.cpu.borrow().mode, 0) };
         build(&mut translator, words);
         let nothing = translator.builder.ins().iconst(I64, DONE as i64);
         translator.builder.ins().return_(&[nothing]);

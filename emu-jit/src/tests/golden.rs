@@ -39,7 +39,7 @@ const GATES: usize = 0x1000_0000_0000;
 #[test]
 fn golden_files_are_what_the_translator_makes() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let host = Host::fixed("x86_64", "x86-64-v3").expect("the code generator for x86-64");
+    let host = Host::fixed("x86_64", &["x86-64-v3"]).expect("the code generator for x86-64");
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut entries = 0;
     for file in fs::read_dir(&folder).expect("the golden files") {
@@ -74,9 +74,18 @@ fn first_difference(found: &str, made: &str) -> Option<String> {
 }
 
 /// What an entry is of.
-struct Code {
-    long: bool,
-    bytes: Vec<u8>,
+pub struct Code {
+    pub long: bool,
+    pub bytes: Vec<u8>,
+}
+
+/// The code of all entries.
+pub fn codes() -> Vec<Code> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let files = fs::read_dir(&folder).expect("the golden files");
+    let texts =
+        files.map(|file| fs::read_to_string(file.expect("a golden file").path()).expect("a golden file"));
+    texts.flat_map(|text| parse(&text).1).collect()
 }
 
 /// The lines before the first entry, and the entries.

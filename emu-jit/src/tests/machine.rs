@@ -89,12 +89,13 @@ impl Translator for Recorder {
     fn released(&self) {}
 }
 
-/// The region that the interpreter chooses for `code`, once it has executed it.
+/// The region that the interpreter chooses for `code`, once it has executed it. A PAUSE follows, behind which no block
+/// goes on.
 pub fn source(long: bool, code: &[u8]) -> Source {
+    const PAUSE: [u8; 2] = [0xF3, 0x90];
     let recorder = Arc::<Recorder>::default();
     let memory = memory();
-    memory.ram().write(CODE, code).unwrap();
-    memory.ram().write(CODE + code.len() as u64, &FINISH).unwrap();
+    memory.ram().write(CODE, &[code, &PAUSE, &FINISH].concat()).unwrap();
     let mut cpu = cpu(0, long, memory);
     cpu.set_translator(recorder.clone());
     // The first time it is decoded and linked, the next it is warm.

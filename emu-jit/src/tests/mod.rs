@@ -1,6 +1,7 @@
 //! What the translator makes, looked at closely. That it does what the interpreter does is told by `emu-harness`.
 
 mod arithmetic;
+mod arm;
 mod compiled;
 mod eviction;
 #[cfg(target_arch = "x86_64")]

@@ -112,6 +112,7 @@ pub const UNORDERED: u8 = 1 << 3;
 pub const PREDICATES: [u8; 16] = [2, 1, 3, 8, 13, 14, 12, 7, 10, 9, 11, 0, 5, 6, 4, 15];
 
 /// Whether a predicate (the low five bits of the immediate) signals quiet NaNs.
+#[cfg(target_arch = "x86_64")]
 pub fn signals(imm: u8) -> bool {
     matches!(imm & 3, 1 | 2) ^ (imm & 0x10 != 0)
 }

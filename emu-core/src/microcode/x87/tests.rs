@@ -7,7 +7,7 @@ use crate::{
     cpu::{Cpu, slot},
     cpu_model::CpuModel,
     decode::{Insn, Kind, lower},
-    engine::{CpuIo, VcpuSignal},
+    engine::{FewDevices, VcpuSignal},
     memory::{GuestMemory, PhysicalMemory},
     semantics::{Attr, Helper},
 };
@@ -29,36 +29,11 @@ struct Pins {
     ignne: AtomicBool,
 }
 
-impl CpuIo for Pins {
-    fn port_read(&self, _: usize, _: u16, _: u8) -> u32 {
-        u32::MAX
-    }
-    fn port_write(&self, _: usize, _: u16, _: u8, _: u32) {}
-    fn mmio_read(&self, _: usize, _: u64, _: u8) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&self, _: usize, _: u64, _: u8, _: u64) {}
-    fn acknowledge_interrupt(&self, _: usize) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self, _: usize) -> u8 {
-        0
-    }
-    fn set_task_priority(&self, _: usize, _: u8) {}
-    fn apic_msr_read(&self, _: usize, _: u32) -> Option<u64> {
-        None
-    }
-    fn apic_msr_write(&self, _: usize, _: u32, _: u64) -> Option<()> {
-        None
-    }
-    fn time_stamp_counter(&self) -> u64 {
-        0
-    }
-    fn set_ferr(&self, _: usize, asserted: bool) -> bool {
+impl FewDevices for Pins {
+    fn set_ferr(&self, asserted: bool) -> bool {
         self.ferr.store(asserted, Ordering::Relaxed);
         self.ignne.load(Ordering::Relaxed)
     }
-    fn shutdown(&self, _: usize) {}
 }
 
 /// A CPU with code and data, and the pins it drives.

@@ -14,10 +14,7 @@ use super::{
     x64::{A, Assembler, COUNT, CPU, D, Label, Reg, Rm, STACK, Shift, W32, W64},
 };
 use emu_core::{
-    region::{
-        fill::{self, Wanted},
-        layout,
-    },
+    region::{fill::Wanted, layout},
     semantics::integer::deferred::SETTLED,
 };
 
@@ -74,7 +71,7 @@ struct Miss {
 fn fill_address() -> u64 {
     #[cfg(target_arch = "x86_64")]
     {
-        fill::fill_preserving as *const () as u64
+        emu_core::region::fill::fill_preserving as *const () as u64
     }
     #[cfg(not(target_arch = "x86_64"))]
     unreachable!("machine code for another host")

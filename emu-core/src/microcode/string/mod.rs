@@ -2,17 +2,24 @@
 //!
 //! One iteration is one function. The driver counts, moves the pointers after each iteration that succeeded,
 //! and leaves the instruction to be begun again when something is requested of the CPU: state is always that
-//! of a whole number of iterations. MOVS and STOS run in bulk inside a page where both ends are RAM.
+//! of a whole number of iterations. MOVS, STOS, SCAS and CMPS run in bulk inside a page where all they touch is RAM;
+//! LODS, INS and OUTS do not.
+
+mod bulk;
+mod comparison;
+mod element;
+#[cfg(test)]
+mod tests;
 
 use crate::{
-    arch::{Exception, Flags, Seg, Width},
+    arch::{Exception, Flags, Width},
     cpu::{Cpu, slot},
     cpu_model::Generation,
     decode::{Insn, flag},
-    microcode::port::{check_io_permission, read_port, write_port},
-    mmu::{Access, Privilege},
-    semantics::{Arithmetic, Emitter, Row, integer::arith::set_flags_sub, microcode_form},
+    semantics::{Emitter, Row, microcode_form},
 };
+use bulk::{cmps_bulk, movs_bulk, scas_bulk, stos_bulk};
+use element::{cmps, ins, lods, movs, outs, scas, stos};
 use iced_x86::Code;
 use std::sync::atomic::Ordering;
 
@@ -25,8 +32,9 @@ enum Until {
     ZeroFlag,
 }
 
-/// As many iterations as can be done in bulk, at most the count given; returns how many.
-type Bulk = fn(&mut Cpu, &Insn, Width, u64) -> Result<u64, Exception>;
+/// As many iterations as can be done in bulk, at most the count given and none after one that ends the repetition;
+/// returns how many. What would fault is left to an iteration by itself, and so nothing fails.
+type Bulk = fn(&mut Cpu, &Insn, Width, u64) -> u64;
 
 /// One string instruction on elements of a width.
 #[derive(Clone, Copy)]
@@ -39,11 +47,11 @@ struct Operation {
     bulk: Option<Bulk>,
 }
 
-fn source(cpu: &Cpu, i: &Insn) -> u64 {
+pub(super) fn source(cpu: &Cpu, i: &Insn) -> u64 {
     cpu.gpr(i.asize, slot::RSI)
 }
 
-fn destination(cpu: &Cpu, i: &Insn) -> u64 {
+pub(super) fn destination(cpu: &Cpu, i: &Insn) -> u64 {
     cpu.gpr(i.asize, slot::RDI)
 }
 
@@ -112,7 +120,8 @@ fn drive(cpu: &mut Cpu, i: &Insn, operation: &Operation) -> Result<(), Exception
             return Ok(());
         }
         let done = match operation.bulk {
-            Some(bulk) if count > 1 => bulk(cpu, i, operation.width, count)?,
+            // A single step is one iteration.
+            Some(bulk) if count > 1 && !cpu.mode.is_stepping() => bulk(cpu, i, operation.width, count),
             _ => 0,
         };
         let done = if done == 0 {
@@ -133,155 +142,6 @@ fn drive(cpu: &mut Cpu, i: &Insn, operation: &Operation) -> Result<(), Exception
             return Err(Exception::Restart);
         }
     }
-}
-
-fn movs(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
-    let value = cpu.read_seg(i.segment(), source(cpu, i), w)?;
-    cpu.write_seg(Seg::Es, destination(cpu, i), w, value)
-}
-
-fn stos(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
-    let value = cpu.gpr(w, slot::RAX);
-    cpu.write_seg(Seg::Es, destination(cpu, i), w, value)
-}
-
-fn lods(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
-    let value = cpu.read_seg(i.segment(), source(cpu, i), w)?;
-    cpu.set_gpr(w, slot::RAX, value);
-    Ok(())
-}
-
-/// Flags as CMP sets them.
-fn compare(cpu: &mut Cpu, w: Width, a: u64, b: u64) {
-    cpu.with_emitter(|e| {
-        let difference = e.sub(w, a, b);
-        set_flags_sub(e, w, a, b, difference);
-    });
-}
-
-fn scas(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
-    let value = cpu.read_seg(Seg::Es, destination(cpu, i), w)?;
-    let accumulator = cpu.gpr(w, slot::RAX);
-    compare(cpu, w, accumulator, value);
-    Ok(())
-}
-
-fn cmps(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
-    let a = cpu.read_seg(i.segment(), source(cpu, i), w)?;
-    let b = cpu.read_seg(Seg::Es, destination(cpu, i), w)?;
-    compare(cpu, w, a, b);
-    Ok(())
-}
-
-fn ins(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
-    let port = cpu.gpr(Width::W16, slot::RDX) as u16;
-    check_io_permission(cpu, port, w.bytes())?;
-    // Reading a port can change the device: the store must be known to succeed.
-    let linear = cpu.linear(Seg::Es, destination(cpu, i), w.bytes(), true)?;
-    cpu.probe_write(linear, w.bytes(), Privilege::Current)?;
-    let value = read_port(cpu, port, w);
-    cpu.write_linear(linear, w, value, Privilege::Current)
-}
-
-fn outs(cpu: &mut Cpu, i: &Insn, w: Width) -> Result<(), Exception> {
-    let port = cpu.gpr(Width::W16, slot::RDX) as u16;
-    check_io_permission(cpu, port, w.bytes())?;
-    let value = cpu.read_seg(i.segment(), source(cpu, i), w)?;
-    write_port(cpu, port, w, value);
-    Ok(())
-}
-
-/// A stretch of elements inside one page of RAM: host address of its lowest byte, and how many elements of `w`
-/// from `offset` on, in the direction of travel, lie in it. `None` if bulk does not apply.
-fn stretch(
-    cpu: &mut Cpu,
-    seg: Seg,
-    offset: u64,
-    w: Width,
-    asize: Width,
-    access: Access,
-) -> Result<Option<(*mut u8, u64, u64)>, Exception> {
-    let flat = cpu.mode.is_flat(seg as usize) && asize >= Width::W32;
-    if !flat || cpu.mode.checks_alignment() {
-        return Ok(None);
-    }
-    let linear = cpu.linear(seg, offset, w.bytes(), access == Access::Write)?;
-    if cpu.mmu.watches_page(linear) {
-        return Ok(None);
-    }
-    let in_page = linear & 0xFFF;
-    if in_page + w.bytes() > 0x1000 {
-        return Ok(None);
-    }
-    let down = cpu.eflags.contains(Flags::DF);
-    let elements = if down { in_page / w.bytes() + 1 } else { (0x1000 - in_page) / w.bytes() };
-    // Addresses must not wrap inside the stretch.
-    let bytes = elements * w.bytes();
-    let wraps =
-        if down { offset < bytes } else { offset.checked_add(bytes).is_none_or(|end| end > asize.mask()) };
-    if wraps {
-        return Ok(None);
-    }
-    let user = cpu.cpl == 3;
-    let physical = cpu.mmu.translate(linear, access, user)?;
-    let Some(host) = cpu.memory.ram().host_ptr(physical) else { return Ok(None) };
-    let first = if down { elements - 1 } else { 0 } * w.bytes();
-    Ok(Some((host.wrapping_sub(first as usize), elements, physical - first)))
-}
-
-fn movs_bulk(cpu: &mut Cpu, i: &Insn, w: Width, count: u64) -> Result<u64, Exception> {
-    let Some((from, readable, _)) = stretch(cpu, i.segment(), source(cpu, i), w, i.asize, Access::Read)?
-    else {
-        return Ok(0);
-    };
-    let Some((to, writable, physical)) =
-        stretch(cpu, Seg::Es, destination(cpu, i), w, i.asize, Access::Write)?
-    else {
-        return Ok(0);
-    };
-    let elements = count.min(readable).min(writable);
-    let bytes = (elements * w.bytes()) as usize;
-    let down = cpu.eflags.contains(Flags::DF);
-    // In a downward stretch the elements at the top are the first.
-    let skip = |whole: u64| if down { ((whole - elements) * w.bytes()) as usize } else { 0 };
-    let (from, to_skip) = (from.wrapping_add(skip(readable)), skip(writable));
-    let (to, physical) = (to.wrapping_add(to_skip), physical + to_skip as u64);
-    let distance = (to as usize).wrapping_sub(from as usize);
-    let against = if down { distance.wrapping_neg() } else { distance };
-    if against != 0 && against < bytes {
-        // The copy would read what it has written: a pattern is repeated, one element at a time.
-        return Ok(0);
-    }
-    cpu.before_write(physical, bytes as u64);
-    // SAFETY: both stretches lie in pages of RAM, which stays mapped; `copy` allows overlap.
-    unsafe { std::ptr::copy(from, to, bytes) };
-    Ok(elements)
-}
-
-fn stos_bulk(cpu: &mut Cpu, i: &Insn, w: Width, count: u64) -> Result<u64, Exception> {
-    let Some((to, writable, physical)) =
-        stretch(cpu, Seg::Es, destination(cpu, i), w, i.asize, Access::Write)?
-    else {
-        return Ok(0);
-    };
-    let elements = count.min(writable);
-    let down = cpu.eflags.contains(Flags::DF);
-    let skip = if down { ((writable - elements) * w.bytes()) as usize } else { 0 };
-    let (to, physical) = (to.wrapping_add(skip), physical + skip as u64);
-    let bytes = (elements * w.bytes()) as usize;
-    cpu.before_write(physical, bytes as u64);
-    let value = cpu.gpr(w, slot::RAX).to_le_bytes();
-    let element = &value[..w.bytes() as usize];
-    if element.iter().all(|&byte| byte == element[0]) {
-        // SAFETY: the stretch lies in a page of RAM.
-        unsafe { std::ptr::write_bytes(to, element[0], bytes) };
-    } else {
-        for at in (0..bytes).step_by(element.len()) {
-            // SAFETY: as above.
-            unsafe { std::ptr::copy_nonoverlapping(element.as_ptr(), to.wrapping_add(at), element.len()) };
-        }
-    }
-    Ok(elements)
 }
 
 const MOVS: Operation = Operation {
@@ -314,7 +174,7 @@ const SCAS: Operation = Operation {
     uses_destination: true,
     until: Until::ZeroFlag,
     iterate: scas,
-    bulk: None,
+    bulk: Some(scas_bulk),
 };
 const CMPS: Operation = Operation {
     width: Width::W8,
@@ -322,7 +182,7 @@ const CMPS: Operation = Operation {
     uses_destination: true,
     until: Until::ZeroFlag,
     iterate: cmps,
-    bulk: None,
+    bulk: Some(cmps_bulk),
 };
 const INS: Operation = Operation {
     width: Width::W8,
