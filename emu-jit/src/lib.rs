@@ -202,6 +202,7 @@ impl Shared {
             inside: code.address() as usize + inside,
             unlinked: self.gates.address(Gate::Unlinked),
             called: self.gates.address(Gate::Called),
+            called_handler: self.gates.called_handler(),
         });
         Some(self.region(source, entry, (code, None), (points, ways), false))
     }

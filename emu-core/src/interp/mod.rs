@@ -21,7 +21,9 @@ mod vector;
 
 pub use blocks::BlockCache;
 pub use emit::{Exact, Fast, Interp};
-pub use hot::{Hot, Instance, at, exact_within_region, heat, indirect, look_around, returned, unlinked};
+pub use hot::{
+    Hot, Instance, at, enter_region, exact_within_region, heat, indirect, look_around, returned, unlinked,
+};
 pub use jumps::{JumpEntry, Jumps};
 pub use observed::Pause;
 pub use run::Stop;

@@ -212,6 +212,8 @@ pub mod handlers {
     use crate::{decode::Handler, interp};
     /// With any instruction, to go on there.
     pub const AT: Handler = interp::at;
+    /// With the entry of a region that is called, which translated code cannot enter now.
+    pub const REGION: Handler = interp::enter_region;
     /// With its entry: `INSTANCE_LEFT` has become negative.
     pub const HEAT: Handler = interp::heat;
     /// With the address of a link in place of an instruction, after its branch, and the instance in [`super::LEAVING`]:

@@ -122,13 +122,15 @@ pub enum Entry {
 pub struct Inlet {
     /// For the interpreter.
     pub handler: Handler,
-    /// For others of its kind: see [`ways::Door`]. The three are addresses of host code that take the same things, and
-    /// the last two are the same for all regions of a translator.
+    /// For others of its kind: see [`ways::Door`]. This and the next two are addresses of host code that take the
+    /// same things, and all but this are the same for all regions of a translator.
     pub inside: usize,
     /// What goes on to [`layout::handlers::UNLINKED`].
     pub unlinked: usize,
     /// What runs the region, which is called, whose instance it is given.
     pub called: usize,
+    /// The same for the interpreter.
+    pub called_handler: Handler,
 }
 
 /// A translated region; the same for all CPUs of a machine.

@@ -28,15 +28,17 @@ pub enum Gate {
     Unlinked,
     /// To [`handlers::HEAT`], with the instance in [`A`].
     Heat,
-    /// To [`handlers::AT`] with the entry of the instance in [`A`].
+    /// To [`handlers::REGION`] with the entry of the instance in [`A`].
     Entry,
     /// To [`handlers::RETURNED`] with what is in the frame.
     Returned,
     /// Calls the function of the instance in [`A`], and goes on by what it returns.
     Called,
+    /// The same as a handler.
+    CalledHandler,
 }
 
-const ALL: [Gate; 8] = [
+const ALL: [Gate; 9] = [
     Gate::At,
     Gate::LookAround,
     Gate::Indirect,
@@ -45,6 +47,7 @@ const ALL: [Gate; 8] = [
     Gate::Entry,
     Gate::Returned,
     Gate::Called,
+    Gate::CalledHandler,
 ];
 
 /// Addresses of the gates.
@@ -55,6 +58,12 @@ impl Gates {
     /// Where `gate` is.
     pub fn address(&self, gate: Gate) -> usize {
         self.0[gate as usize]
+    }
+
+    /// [`Gate::CalledHandler`].
+    pub fn called_handler(&self) -> Handler {
+        // SAFETY: a handler has been made there.
+        unsafe { std::mem::transmute::<usize, Handler>(self.address(Gate::CalledHandler)) }
     }
 
     /// If their code, from [`make`], lies at `address`.
@@ -72,7 +81,12 @@ pub fn make() -> (Vec<u8>, [usize; ALL.len()]) {
         asm.place(labels[gate as usize]);
         match handler(gate) {
             Some(handler) => to_handler(&mut asm, gate, handler),
-            None => called::gate(&mut asm, &labels),
+            None if gate == Gate::Called => called::gate(&mut asm, &labels),
+            None => {
+                set_up(&mut asm);
+                asm.extend(W64, A, Rm::Mem(INSN, layout::INSTANCE as i32));
+                asm.jump(labels[Gate::Called as usize]);
+            }
         }
     }
     asm.link();
@@ -90,13 +104,14 @@ fn to_handler(asm: &mut Assembler, gate: Gate, handler: Handler) {
 
 fn handler(gate: Gate) -> Option<Handler> {
     Some(match gate {
-        Gate::At | Gate::Entry => handlers::AT,
+        Gate::At => handlers::AT,
+        Gate::Entry => handlers::REGION,
         Gate::LookAround => handlers::LOOK_AROUND,
         Gate::Indirect => handlers::INDIRECT,
         Gate::Unlinked => handlers::UNLINKED,
         Gate::Heat => handlers::HEAT,
         Gate::Returned => handlers::RETURNED,
-        Gate::Called => return None,
+        Gate::Called | Gate::CalledHandler => return None,
     })
 }
 
@@ -118,7 +133,7 @@ fn prepare(asm: &mut Assembler, gate: Gate) {
             asm.store(W64, field(layout::LEAVING), A);
             asm.extend(W64, INSN, Rm::Mem(STACK, frame::EXIT));
         }
-        Gate::Called => {}
+        Gate::Called | Gate::CalledHandler => {}
         Gate::Heat | Gate::Entry => asm.extend(W64, INSN, Rm::Mem(A, layout::INSTANCE_ENTRY as i32)),
     }
 }

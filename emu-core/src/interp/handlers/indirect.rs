@@ -1,7 +1,7 @@
 //! Indirect branches, and other instructions after which the next one is looked for by RIP.
 
 use super::{
-    LOOK_UP, go,
+    LOOK_UP, go, is_usable,
     straight::{leave_after, raise, run_exact},
 };
 use crate::{
@@ -67,6 +67,12 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
         // SAFETY: the cache names a block of this arena, and the caller's promise.
         return unsafe { jump_again(cpu, entry) };
     }
+    if cpu.events.shadow && !is_usable(entry) {
+        cpu.rip = target;
+        return LOOK_UP;
+    }
+    // STI holds interrupts back for one instruction, and that one comes now.
+    cpu.events.shadow = false;
     if tail.link[1] != entry {
         tail.link = [tail.link[1], entry];
     }
@@ -93,6 +99,8 @@ unsafe extern "C-unwind" fn jump_again(cpu: &mut Cpu, entry: *const Insn) -> u32
         stamp,
     });
     cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
+    // As in `jump_to`: the block has just been found good.
+    cpu.events.shadow = false;
     // SAFETY: the caller's promise.
     unsafe { go(cpu, entry) }
 }
@@ -128,7 +136,8 @@ fn wants_run_loop(cpu: &Cpu) -> bool {
     let events = &cpu.events;
     events.activity != Activity::Active
         || cpu.mode.is_stepping()
-        || events.shadow
+        // After STI nothing needs to be done that `jump_to` does not do.
+        || events.shadow && (events.shadow_from_mov_ss || cpu.mode.is_observed())
         || events.pending_debug != 0
         || cpu.leave_block
         // Saved with the interrupt that comes now.

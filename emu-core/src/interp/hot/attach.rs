@@ -56,7 +56,8 @@ impl Cpu {
         let points = region.points.iter().map(|p| unsafe { found.entry.add(p.insn.into()) }).collect();
         let mut instance = Instance::new(region, points, std::ptr::null(), i64::MAX);
         let imm = &raw const *instance as u64;
-        let entry = Insn { imm, flags: flag::ENTRY, ..Insn::blank(instance.handler()) };
+        let entry = Insn { imm, flags: flag::ENTRY, ..Insn::blank(self.hot.handler_of(&instance)) };
+        instance.entry = &raw const entry;
         // The handler goes on to the instruction behind its entry where the region cannot run.
         if !self.can_run(&mut instance) {
             return self.execute_one();
@@ -172,7 +173,7 @@ impl Cpu {
                 return false;
             }
             (*block.entry).imm = &raw const *instance as u64;
-            (*block.entry).handler = instance.handler();
+            (*block.entry).handler = self.hot.handler_of(&instance);
         }
         self.hot.retire(first, &mut self.blocks.jumps);
         for &(key, _) in &region.blocks {

@@ -94,7 +94,7 @@ unsafe fn go_on_after(cpu: &mut Cpu, instance: &mut Instance, exit: u64) -> u32 
     }
     if kind == exit::WAY {
         // SAFETY: the way that it has left by.
-        return unsafe { follow_way(cpu, instance, number) };
+        return unsafe { follow_way(cpu, instance, number, instance.is_linked(number)) };
     }
     let i = instance.all_points[number];
     // SAFETY: points are instructions of blocks in the arena; those of branches are the last of theirs.
@@ -110,17 +110,20 @@ unsafe fn go_on_after(cpu: &mut Cpu, instance: &mut Instance, exit: u64) -> u32 
     }
 }
 
-/// Goes on behind the branch of way `number`, and links it. The instructions of the block have been taken from the budget.
+/// Goes on behind the branch of way `number`, and links it unless it is `linked`. The instructions of the block have been
+/// taken from the budget.
 ///
 /// # Safety
 /// The region has just been left by it.
-unsafe fn follow_way(cpu: &mut Cpu, instance: &mut Instance, number: usize) -> u32 {
+unsafe fn follow_way(cpu: &mut Cpu, instance: &mut Instance, number: usize, linked: bool) -> u32 {
     let way = instance.region.ways[number];
     let i = instance.all_points[way.point as usize];
     // SAFETY: the branch is the last of its block.
     unsafe {
         cpu.budget += (*i.add(1).cast::<Tail>()).count;
-        cpu.link_up(instance, number, i);
+        if !linked {
+            cpu.link_up(instance, number, i);
+        }
         follow(cpu, i, way.taken)
     }
 }
@@ -138,6 +141,16 @@ unsafe fn follow_jump(cpu: &mut Cpu, i: *const Insn) -> u32 {
         cpu.link_jump(target);
         jump_to(cpu, i, target)
     }
+}
+
+/// Runs the region that begins here, which translated code cannot enter now.
+///
+/// # Safety
+/// As [`region`].
+pub unsafe extern "C-unwind" fn enter_region(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    cpu.settle_flags();
+    // SAFETY: the caller's promise.
+    unsafe { region(cpu, i) }
 }
 
 /// An instruction that a region which is a handler goes on to, whatever it is.
@@ -174,7 +187,7 @@ pub unsafe extern "C-unwind" fn unlinked(cpu: &mut Cpu, link: *const Insn) -> u3
     let instance = unsafe { &mut *cpu.hot.leaving };
     let number = instance.way_at(link as usize);
     // SAFETY: it has just been left by that way.
-    unsafe { follow_way(cpu, instance, number) }
+    unsafe { follow_way(cpu, instance, number, false) }
 }
 
 /// Behind the indirect branch `i`, which a region has executed; it leads to `cpu.rip`. The instructions of the block have

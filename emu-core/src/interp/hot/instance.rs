@@ -1,8 +1,7 @@
 //! A region as one CPU runs it.
 
-use super::handlers::region;
 use crate::{
-    decode::{Handler, Insn},
+    decode::Insn,
     region::{
         BlockKey, Called, Entry, Region, Tier,
         layout::NEAR,
@@ -131,6 +130,11 @@ impl Instance {
         }
     }
 
+    /// Whether way `number` leads anywhere.
+    pub(super) fn is_linked(&self, number: usize) -> bool {
+        self.link(number) != &raw const self.unlinked
+    }
+
     /// Where way `number` leads.
     pub(super) fn link(&self, number: usize) -> *const Door {
         match self.places[number] {
@@ -172,13 +176,5 @@ impl Instance {
         let spared = self.spared > 0;
         self.spared = self.spared.saturating_sub(1);
         spared
-    }
-
-    /// What executes it, as the handler of an entry.
-    pub(super) fn handler(&self) -> Handler {
-        match self.region.entry {
-            Entry::Called(_) => region,
-            Entry::Handler(inlet) => inlet.handler,
-        }
     }
 }

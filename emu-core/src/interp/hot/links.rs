@@ -7,7 +7,7 @@
 use super::{Hot, Instance, is_entry};
 use crate::{
     cpu::{Cpu, slot},
-    decode::{Insn, flag},
+    decode::{Handler, Insn, flag},
     interp::{
         blocks::{Crossing, Tail},
         jumps::Jumps,
@@ -23,15 +23,21 @@ impl Hot {
     pub(super) fn number(&mut self, instance: &mut Instance) {
         self.made += 1;
         instance.serial = self.made;
-        match instance.region.entry {
-            Entry::Called(_) => {
-                instance.door.inside = self.inside_called;
-                instance.unlinked.inside = self.inside_unlinked;
+        match (instance.region.entry, self.inlet) {
+            (Entry::Handler(inlet), _) => self.inlet = Some(inlet),
+            (Entry::Called(_), Some(inlet)) => {
+                (instance.door.inside, instance.unlinked.inside) = (inlet.called, inlet.unlinked);
             }
-            Entry::Handler(inlet) => {
-                self.inside_called = inlet.called;
-                self.inside_unlinked = inlet.unlinked;
-            }
+            (Entry::Called(_), None) => {}
+        }
+    }
+
+    /// What executes `instance`, as the handler of an entry.
+    pub(super) fn handler_of(&self, instance: &Instance) -> Handler {
+        match (instance.region.entry, self.inlet) {
+            (Entry::Handler(inlet), _) => inlet.handler,
+            (Entry::Called(_), Some(inlet)) => inlet.called_handler,
+            (Entry::Called(_), None) => super::handlers::region,
         }
     }
 

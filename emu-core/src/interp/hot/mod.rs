@@ -20,14 +20,14 @@ mod links;
 mod remake;
 mod requests;
 
-pub use handlers::{at, exact_within_region, heat, indirect, look_around, returned, unlinked};
+pub use handlers::{at, enter_region, exact_within_region, heat, indirect, look_around, returned, unlinked};
 pub use instance::Instance;
 
 use super::{blocks::BlockRef, jumps::Jumps};
 use crate::{
     cpu::Mode,
     decode::{Insn, flag},
-    region::{BlockKey, Eviction, Thresholds, Tier, Translator},
+    region::{BlockKey, Eviction, Inlet, Thresholds, Tier, Translator},
 };
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -59,10 +59,8 @@ pub struct Hot {
     leaving: *mut Instance,
     /// Instances made.
     made: u64,
-    /// Host address by which others enter a region that is called: zero until it is known.
-    inside_called: usize,
-    /// The same for links that lead nowhere.
-    inside_unlinked: usize,
+    /// How regions that are called are entered and left by links, once that is known.
+    inlet: Option<Inlet>,
 }
 
 // SAFETY: the pointers are into the arena of the CPU that owns this.
@@ -82,8 +80,7 @@ impl Default for Hot {
             retired: Vec::new(),
             leaving: std::ptr::null_mut(),
             made: 0,
-            inside_called: 0,
-            inside_unlinked: 0,
+            inlet: None,
         }
     }
 }
