@@ -4,7 +4,7 @@ use emu_core::{
     arch::{Cr0, Cr4, Efer, Segment},
     cpu::Cpu,
     cpu_model::CpuModel,
-    engine::{NoDevices, VcpuSignal},
+    engine::{FewDevices, NoDevices, VcpuSignal, request},
     memory::{GuestMemory, PhysicalMemory},
 };
 use iced_x86::code_asm::*;
@@ -158,4 +158,42 @@ fn the_same_instruction_pointer_in_another_code_segment_is_another_place() {
     cpu.run();
 
     assert_eq!(cpu.regs[3], 0x11);
+}
+
+/// Raises an interrupt when port 80h is written.
+struct Interrupting(Arc<VcpuSignal>);
+
+impl FewDevices for Interrupting {
+    fn port_write(&self, port: u16, _: u8, _: u32) {
+        self.0.raise(if port == 0x80 { request::INTERRUPT } else { request::STOP });
+    }
+    fn acknowledge_interrupt(&self) -> Option<u8> {
+        self.0.clear(request::INTERRUPT);
+        Some(0x20)
+    }
+}
+
+#[test]
+fn an_interrupt_that_sti_lets_in_comes_after_one_more_instruction() {
+    let ram = GuestMemory::new(16 << 20).unwrap();
+    // mov cx, 3; again: cli; out 80h, al; sti; inc ax; inc ax; inc ax; nop; dec cx; jnz again; out F4h, al
+    let code = [0xB9, 3, 0, 0xFA, 0xE6, 0x80, 0xFB, 0x40, 0x40, 0x40, 0x90, 0x49, 0x75, 0xF5, 0xE6, 0xF4];
+    ram.write(0x1_0100, &code).unwrap();
+    // The handler: add bx, ax; iret
+    ram.write(0x1_0200, &[0x01, 0xC3, 0xCF]).unwrap();
+    ram.write(4 * 0x20, &[0x00, 0x02, 0x00, 0x10]).unwrap();
+    let signal = Arc::<VcpuSignal>::default();
+    let model = Arc::new(CpuModel::named("max").unwrap());
+    let memory = Arc::new(PhysicalMemory::new(ram));
+    let mut cpu = Cpu::new(0, model, memory, signal.clone(), Arc::new(Interrupting(signal)));
+    let mut state = cpu.save_state();
+    state.segments.data[1] = Segment { attr: 0x9B, ..Segment::real(0x1000) };
+    state.segments.data[2] = Segment { attr: 0x93, ..Segment::real(0x3000) };
+    state.general.rip = 0x100;
+    state.general.gpr[..5].copy_from_slice(&[0, 0, 0, 0, 0x1000]);
+    cpu.load_state(&state);
+
+    cpu.run();
+
+    assert_eq!((cpu.regs[0], cpu.regs[3]), (9, 1 + 4 + 7));
 }

@@ -47,9 +47,10 @@ fn numbers(lane: u128, imm: u8) -> [i32; 16] {
 
 /// Elements before the first that is zero.
 fn implicit_length(lane: u128, imm: u8) -> usize {
-    let bits = 128 / elements(imm);
     // The lowest bit of each element. Taking one away from a zero borrows; nothing below the first zero does.
-    let ones = u128::MAX / ((1 << bits) - 1);
+    const BYTES: u128 = u128::MAX / 0xFF;
+    const WIDE: u128 = u128::MAX / 0xFFFF;
+    let (bits, ones) = if imm & WORDS != 0 { (16, WIDE) } else { (8, BYTES) };
     let borrowed = lane.wrapping_sub(ones) & !lane & ones << (bits - 1);
     borrowed.trailing_zeros() as usize / bits
 }

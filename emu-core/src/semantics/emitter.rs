@@ -176,8 +176,18 @@ pub trait Registers: Types {
     fn flags_aux(&mut self) -> Self::Value;
     /// A word with CF in bit 63. The other bits mean nothing.
     #[inline(always)]
-    fn carry_word(&mut self) -> Self::Value {
-        self.flags_aux()
+    fn carry_word(&mut self) -> Self::Value
+    where
+        Self: Arithmetic,
+    {
+        let carry = match self.flag_source() {
+            Some(FlagSource::Difference(_, a, b)) => self.below(a, b),
+            Some(FlagSource::Sum { a, r, .. }) => self.below(r, a),
+            Some(FlagSource::Step { carry, .. }) => return carry,
+            _ => return self.flags_aux(),
+        };
+        let (carry, top) = (self.value_of(carry), self.constant(63));
+        self.shl(Width::W64, carry, top)
     }
     /// Sets both words.
     fn set_flags(&mut self, result: Self::Value, aux: Self::Value);

@@ -63,16 +63,6 @@ impl Registers for Translator {
         self.settle_flags();
         self.value_of_variable(self.aux)
     }
-    fn carry_word(&mut self) -> Value {
-        let carry = match self.flag_source() {
-            Some(FlagSource::Difference(_, a, b)) => self.below(a, b),
-            Some(FlagSource::Sum { a, r, .. }) => self.below(r, a),
-            Some(FlagSource::Step { carry, .. }) => return carry,
-            _ => return self.flags_aux(),
-        };
-        let (carry, top) = (self.value_of(carry), self.constant(63));
-        self.shl(Width::W64, carry, top)
-    }
     fn set_flags(&mut self, result: Value, aux: Value) {
         debug_assert!(self.used & FLAGS != 0, "flags are written and not in the plan");
         self.set_variable(self.result, result);

@@ -29,16 +29,15 @@ fn own(at: usize) -> Rm {
 pub fn gate(asm: &mut Assembler, gates: &[Label; ALL.len()]) {
     let to = |gate: Gate| gates[gate as usize];
     enter_or(asm, to(Gate::Entry));
+    settle(asm);
     call(asm);
     count_or(asm, to(Gate::Returned));
     go_on(asm, to);
 }
 
-/// Goes to `slow` if flags have been deferred, or something is not as the region takes it for granted.
+/// Goes to `slow` if something is not as the region takes it for granted.
 fn enter_or(asm: &mut Assembler, slow: Label) {
     let [free, one_page] = [(); 2].map(|()| asm.label());
-    asm.alu_constant(Alu::Compare, W32, field(layout::DEFERRED), SETTLED as i32);
-    asm.jump_if(Cc::NotEqual, slow);
     asm.extend(0, COUNT, own(layout::INSTANCE_FREE));
     asm.test(W32, COUNT, COUNT);
     asm.jump_if(Cc::NotEqual, free);
@@ -68,10 +67,23 @@ fn enter_or(asm: &mut Assembler, slow: Label) {
     asm.place(free);
 }
 
-/// Calls the function.
-fn call(asm: &mut Assembler) {
+/// Makes the flags if that has been deferred. From here on the frame has instance and budget.
+fn settle(asm: &mut Assembler) {
+    let settled = asm.label();
     asm.store(W64, Rm::Mem(STACK, frame::INSTANCE), A);
     asm.store(W64, Rm::Mem(STACK, frame::BUDGET), BUDGET);
+    asm.alu_constant(Alu::Compare, W32, field(layout::DEFERRED), SETTLED as i32);
+    asm.jump_if(Cc::Equal, settled);
+    asm.constant(A, layout::settle as *const () as u64);
+    asm.call(Rm::Reg(A));
+    asm.extend(W64, CPU, Rm::Mem(STACK, frame::CPU));
+    asm.extend(W64, BUDGET, Rm::Mem(STACK, frame::BUDGET));
+    asm.extend(W64, A, Rm::Mem(STACK, frame::INSTANCE));
+    asm.place(settled);
+}
+
+/// Calls the function.
+fn call(asm: &mut Assembler) {
     asm.store(W64, field(layout::BUDGET), BUDGET);
     asm.store_constant(W64, field(layout::FILLED), fill::NO as i32);
     asm.extend(W64, INSN, own(layout::INSTANCE_POINTS));

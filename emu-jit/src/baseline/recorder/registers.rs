@@ -66,16 +66,6 @@ impl Registers for Recorder {
     fn flags_aux(&mut self) -> V {
         self.flags().1
     }
-    fn carry_word(&mut self) -> V {
-        let carry = match self.known.source {
-            Some(FlagSource::Difference(_, a, b)) => self.below(a, b),
-            Some(FlagSource::Sum { a, r, .. }) => self.below(r, a),
-            Some(FlagSource::Step { carry, .. }) => return carry,
-            _ => return self.flags_aux(),
-        };
-        let (carry, top) = (self.value_of(carry), self.constant(63));
-        self.shl(Width::W64, carry, top)
-    }
     fn set_flags(&mut self, result: V, aux: V) {
         (self.known.flags, self.known.source) = (Some((result, aux)), None);
         if !self.looking {
