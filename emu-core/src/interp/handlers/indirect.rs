@@ -1,7 +1,7 @@
 //! Indirect branches, and other instructions after which the next one is looked for by RIP.
 
 use super::{
-    LOOK_UP, go, is_usable,
+    LOOK_UP, go,
     straight::{leave_after, raise, run_exact},
 };
 use crate::{
@@ -67,12 +67,6 @@ pub unsafe fn jump_to(cpu: &mut Cpu, i: *const Insn, target: u64) -> u32 {
         // SAFETY: the cache names a block of this arena, and the caller's promise.
         return unsafe { jump_again(cpu, entry) };
     }
-    if cpu.events.shadow && !is_usable(entry) {
-        cpu.rip = target;
-        return LOOK_UP;
-    }
-    // STI holds interrupts back for one instruction, and that one comes now.
-    cpu.events.shadow = false;
     if tail.link[1] != entry {
         tail.link = [tail.link[1], entry];
     }
@@ -99,8 +93,6 @@ unsafe extern "C-unwind" fn jump_again(cpu: &mut Cpu, entry: *const Insn) -> u32
         stamp,
     });
     cpu.regs[usize::from(slot::RIP_BASE)] = rip_base;
-    // As in `jump_to`: the block has just been found good.
-    cpu.events.shadow = false;
     // SAFETY: the caller's promise.
     unsafe { go(cpu, entry) }
 }
@@ -117,6 +109,10 @@ pub unsafe extern "C-unwind" fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32
         Ok(_) if !wants_run_loop(cpu) => {
             // It holds for one instruction, and without breakpoints has nothing to hold back.
             cpu.eflags.remove(Flags::RF);
+            if cpu.events.shadow {
+                // SAFETY: the row is the last of its block.
+                return unsafe { enter_in_shadow(cpu, i) };
+            }
             let target = cpu.rip;
             // SAFETY: the row is the last of its block.
             unsafe { jump_to(cpu, i, target) }
@@ -131,12 +127,31 @@ pub unsafe extern "C-unwind" fn ends_block(cpu: &mut Cpu, i: *const Insn) -> u32
     }
 }
 
+/// Goes on behind STI, which holds interrupts back for one instruction: that one comes now, whatever is raised meanwhile,
+/// and then there is nothing to hold back any more. It is looked up here, as the run loop would only do so for itself.
+///
+/// # Safety
+/// As [`jump_to`].
+unsafe fn enter_in_shadow(cpu: &mut Cpu, i: *const Insn) -> u32 {
+    // SAFETY: the caller's promise.
+    cpu.budget -= unsafe { (*i.add(1).cast::<Tail>()).count };
+    let attention = cpu.signal.attention().load(Ordering::Relaxed);
+    if cpu.budget < 0 || attention != 0 || cpu.blocks.is_full() {
+        return LOOK_UP;
+    }
+    let Ok(found) = cpu.look_up() else { return LOOK_UP };
+    cpu.events.shadow = false;
+    cpu.regs[usize::from(slot::RIP_BASE)] = found.rip_base;
+    // SAFETY: just looked up.
+    unsafe { go(cpu, found.entry) }
+}
+
 /// Whether the state calls for what only the run loop does between instructions.
 fn wants_run_loop(cpu: &Cpu) -> bool {
     let events = &cpu.events;
     events.activity != Activity::Active
         || cpu.mode.is_stepping()
-        // After STI nothing needs to be done that `jump_to` does not do.
+        // After STI nothing needs to be done that `enter_in_shadow` does not do.
         || events.shadow && (events.shadow_from_mov_ss || cpu.mode.is_observed())
         || events.pending_debug != 0
         || cpu.leave_block
