@@ -93,8 +93,7 @@ impl Mmu {
 impl Cpu {
     /// [`Observe::code`] has changed: forgets decoded blocks. Not from inside a device's callback.
     pub fn observation_changed(&mut self) {
-        self.blocks.flush();
-        self.mmu.flush_all();
+        self.forget_code();
     }
 
     /// Replaces the linear ranges, first to last, whose data accesses are reported.

@@ -123,6 +123,29 @@ pub struct Insn {
 }
 
 impl Insn {
+    /// An instruction without operands.
+    pub fn blank(handler: Handler) -> Self {
+        Insn {
+            handler,
+            imm: 0,
+            disp: 0,
+            row: crate::semantics::NO_ROW,
+            off: 0,
+            base: crate::cpu::slot::ZERO,
+            index: crate::cpu::slot::ZERO,
+            scale: 0,
+            seg: 3,
+            kind: [Kind::None; 4],
+            reg: [0; 4],
+            width: [Width::W32; 2],
+            asize: Width::W64,
+            len: 0,
+            flags: 0,
+            mem_size: 0,
+            imm2: 0,
+        }
+    }
+
     /// Whether any of the [`flag`] bits is set.
     #[inline(always)]
     pub const fn has(&self, bits: u16) -> bool {

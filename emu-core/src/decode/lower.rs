@@ -12,22 +12,10 @@ use iced_x86::{Code, CodeSize, EncodingKind, Instruction, Mnemonic, OpKind, Regi
 /// the caller's to set.
 pub fn lower(instruction: &Instruction, attr: Attr, mode: Mode, template: &Insn) -> Insn {
     let mut i = Insn {
+        row: template.row,
         off: instruction.ip() as u16,
         len: instruction.len() as u8,
-        imm: 0,
-        disp: 0,
-        base: slot::ZERO,
-        index: slot::ZERO,
-        scale: 0,
-        seg: 3,
-        kind: [Kind::None; 4],
-        reg: [0; 4],
-        width: [Width::W32; 2],
-        asize: Width::W64,
-        flags: 0,
-        mem_size: 0,
-        imm2: 0,
-        ..*template
+        ..Insn::blank(template.handler)
     };
     i.flags = flags(instruction, attr, mode);
     let mut immediates = 0;

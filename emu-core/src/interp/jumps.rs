@@ -81,11 +81,15 @@ impl Jumps {
         number(rip) as u32
     }
 
+    /// Whether entry `number` leads translated code to `door`.
+    pub fn leads_to(&self, number: u32, door: *const Door) -> bool {
+        self.entries[number as usize].door == door
+    }
+
     /// Has entry `number` lead translated code nowhere, if it leads to `door`.
     pub fn unlink(&mut self, number: u32, door: *const Door) {
-        let entry = &mut self.entries[number as usize];
-        if entry.door == door {
-            entry.door = std::ptr::null();
+        if self.leads_to(number, door) {
+            self.entries[number as usize].door = std::ptr::null();
         }
     }
 

@@ -129,7 +129,9 @@ mod tests {
             for seed in 0..500 {
                 let [a, b] = lanes(seed * 64 + u64::from(imm));
                 let lengths = [a, b].map(|lane| implicit_length(lane, imm));
-                let Some(expected) = text_host::intermediate(a, b, lengths, imm) else { return };
+                let Some(expected) = text_host::intermediate(a, b, lengths, imm) else {
+                    return eprintln!("skipped: the host cannot compare text");
+                };
                 assert_eq!(intermediate(a, b, lengths, imm), expected, "{imm:#x} {a:032x} {b:032x}");
             }
         }

@@ -4,7 +4,7 @@ use crate::{
     arch::{Cr0, Cr4, Efer, Flags, Seg, Segment, Width, attr},
     cpu::{Cpu, slot},
     cpu_model::CpuModel,
-    decode::{Insn, Kind},
+    decode::Insn,
     engine::{FewDevices, VcpuSignal, request},
     memory::{GuestMemory, PhysicalMemory},
     microcode::{segment_load::put, vm86 as virtual_8086},
@@ -213,23 +213,5 @@ pub fn insn() -> Insn {
     unsafe extern "C-unwind" fn handler(_: &mut Cpu, _: *const Insn) -> u32 {
         0
     }
-    Insn {
-        handler,
-        imm: 0,
-        disp: 0,
-        row: 0,
-        off: 0,
-        base: slot::ZERO,
-        index: slot::ZERO,
-        scale: 0,
-        seg: Seg::Ds as u8,
-        kind: [Kind::None; 4],
-        reg: [0; 4],
-        width: [Width::W32; 2],
-        asize: Width::W32,
-        len: 1,
-        flags: 0,
-        mem_size: 0,
-        imm2: 0,
-    }
+    Insn { row: 0, asize: Width::W32, len: 1, ..Insn::blank(handler) }
 }

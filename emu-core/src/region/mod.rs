@@ -122,14 +122,14 @@ pub enum Entry {
 pub struct Inlet {
     /// For the interpreter.
     pub handler: Handler,
-    /// For others of its kind: see [`ways::Door`]. This and the next two are addresses of host code that take the
-    /// same things, and all but this are the same for all regions of a translator.
+    /// For other regions: the address that its [`ways::Door`] has.
     pub inside: usize,
-    /// What goes on to [`layout::handlers::UNLINKED`].
+    /// The address that a door has which leads nowhere: what is there goes on to [`layout::handlers::UNLINKED`]. This and
+    /// the rest are the same for all regions of a translator.
     pub unlinked: usize,
-    /// What runs the region, which is called, whose instance it is given.
+    /// The address that the doors of regions have which are called: what is there calls them.
     pub called: usize,
-    /// The same for the interpreter.
+    /// What does that as a handler, for the interpreter.
     pub called_handler: Handler,
 }
 
@@ -212,11 +212,11 @@ pub mod exit {
     pub const WAY: u64 = 1;
     /// The indirect branch at the point was taken, to what is in `cpu.rip`. The instructions of the block have been taken
     /// from the budget.
-    pub const INDIRECT: u64 = 3;
+    pub const INDIRECT: u64 = 2;
     /// Return to the run loop; go on at the point.
-    pub const LOOK_AROUND: u64 = 4;
+    pub const LOOK_AROUND: u64 = 3;
     /// Return to the run loop with the code in place of the point's number, from [`super::layout::exact`].
-    pub const CODE: u64 = 5;
+    pub const CODE: u64 = 4;
 
     /// An exit.
     pub const fn pack(kind: u64, number: u64) -> u64 {

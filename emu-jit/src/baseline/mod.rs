@@ -6,7 +6,7 @@
 //! block what is known of them stays in host registers.
 //!
 //! A region is a handler of the interpreter (see [`Entry::Handler`](emu_core::region::Entry::Handler)): it is jumped to,
-//! and leaves by jumping to the handler of whatever comes next, translated or not.
+//! and leaves by its links to the next region, or by jumping to a handler of the interpreter: see [`exits`].
 //!
 //! Left to the interpreter, from within a region: floating point, MMX, x87, locked instructions, microcode.
 

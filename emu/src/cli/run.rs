@@ -76,7 +76,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "SIZE", help_heading = "Engine", default_value = "256M", value_parser = parse_code_size)]
     jit_cache: u64,
 
-    /// When code is translated: after a block has been entered WARM times, and again after HOT instructions
+    /// When code is translated: after a block has been entered WARM times, and better after about HOT instructions in its
+    /// loops; code that gains most by it counts for more
     #[arg(
         long,
         value_name = "WARM,HOT",

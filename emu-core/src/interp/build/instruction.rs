@@ -3,8 +3,8 @@
 use super::MAX_BYTES;
 use crate::{
     arch::Exception,
-    cpu::{Cpu, Mode, slot},
-    decode::{Insn, Kind, flag, lower},
+    cpu::{Cpu, Mode},
+    decode::{Insn, flag, lower},
     interp::{blocks::TABLE, handlers, liveness::FlagUse, specialise, vector},
     semantics::{Attr, NO_ROW, Run},
 };
@@ -82,30 +82,6 @@ fn prefixes(bytes: &[u8]) -> usize {
 }
 
 impl Insn {
-    /// An instruction without operands.
-    pub fn blank(handler: crate::decode::Handler) -> Self {
-        use crate::arch::Width;
-        Insn {
-            handler,
-            imm: 0,
-            disp: 0,
-            row: NO_ROW,
-            off: 0,
-            base: slot::ZERO,
-            index: slot::ZERO,
-            scale: 0,
-            seg: 3,
-            kind: [Kind::None; 4],
-            reg: [0; 4],
-            width: [Width::W32; 2],
-            asize: Width::W64,
-            len: 0,
-            flags: 0,
-            mem_size: 0,
-            imm2: 0,
-        }
-    }
-
     /// Whether the decoder saw this mnemonic's row (used by fusing).
     pub fn is_row_of(&self, mnemonic: Mnemonic) -> bool {
         matches!(TABLE.row(self.row).key, crate::semantics::Key::Mnemonic(m) if m == mnemonic)

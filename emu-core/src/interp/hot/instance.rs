@@ -36,7 +36,7 @@ pub struct Instance {
     /// Where links lead that lead nowhere.
     pub(super) unlinked: Door,
     /// The far links; nothing but `far` refers to them.
-    _far_links: Box<[FarLink]>,
+    _far_links: Vec<FarLink>,
     /// By way: where its link is.
     places: Box<[Place]>,
     /// Tells apart instances of regions that begin with the same block; zero if it is not to be linked.
@@ -82,7 +82,7 @@ impl Instance {
         let mut places = Places::default();
         let by_way = region.ways.iter().map(|way| places.next(way.crosses)).collect();
         let nowhere = FarLink { door: std::ptr::null(), from_base: 0, to_base: 0, stamp: 0 };
-        let mut far_links = vec![nowhere; places.far].into_boxed_slice();
+        let mut far_links = vec![nowhere; places.far];
         let (called, inside, unlinked) = match region.entry {
             Entry::Called(called) => (Some(called), 0, 0),
             Entry::Handler(inlet) => (None, inlet.inside, inlet.unlinked),

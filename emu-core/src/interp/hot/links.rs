@@ -1,5 +1,6 @@
-//! Linking regions that are handlers to each other, so that translated code goes from one to the next by itself: direct
-//! branches by the links of their instances, indirect ones by the cache for them.
+//! Linking regions to each other, so that translated code goes from one to the next by itself: direct branches by the
+//! links of their instances, indirect ones by the cache for them. Regions that are called take part by a handler that
+//! calls them, where the translator has one ([`Inlet::called`](crate::region::Inlet::called)).
 //!
 //! An instance knows who leads to it, and when it is retired nobody does any more. An instance that is retired leads
 //! nowhere: it may still be running.
@@ -134,9 +135,10 @@ impl Cpu {
         }
         // SAFETY: the cache names blocks of the arena.
         let Some(to) = (unsafe { instance_at(jump.entry) }) else { return };
-        let number = self.blocks.jumps.link(rip, &raw const to.door);
-        if !to.jumps.contains(&number) {
-            to.jumps.push(number);
+        let door = &raw const to.door;
+        if to.jumps.len() == to.jumps.capacity() && to.jumps.len() >= INCOMING {
+            to.jumps.retain(|number| self.blocks.jumps.leads_to(*number, door));
         }
+        to.jumps.push(self.blocks.jumps.link(rip, door));
     }
 }

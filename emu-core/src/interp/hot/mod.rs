@@ -63,7 +63,7 @@ pub struct Hot {
     inlet: Option<Inlet>,
 }
 
-// SAFETY: the pointers are into the arena of the CPU that owns this.
+// SAFETY: the pointers are into the arena of the CPU that owns this, and to instances that it owns itself.
 unsafe impl Send for Hot {}
 
 impl Default for Hot {
