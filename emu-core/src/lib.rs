@@ -4,6 +4,7 @@
 //! Nothing here knows a device or (beyond mapping memory) the host. See ARCHITECTURE.md for the story.
 
 pub mod arch;
+pub mod backend;
 pub mod bus;
 pub mod clock;
 pub mod cpu;

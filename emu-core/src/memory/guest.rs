@@ -119,7 +119,19 @@ impl GuestMemory {
         Some(unsafe { slot.host.add((address - slot.start) as usize) })
     }
 
-    /// Copies RAM at `address` into `buffer`: what a DMA read does.
+    /// Host address of `len` bytes of RAM at guest-physical `address`. `None` if any of them is not RAM, or they are
+    /// not in one stretch. As [`host_ptr`](Self::host_ptr) otherwise.
+    pub fn host_range(&self, address: u64, len: usize) -> Option<*mut u8> {
+        let end = address.checked_add(len as u64)?;
+        if address < VGA_WINDOW.end && end > VGA_WINDOW.start {
+            return None;
+        }
+        let slot = self.slots.iter().find(|slot| slot.start <= address && end <= slot.end)?;
+        // SAFETY: `address` lies in the slot or at its end, whose mapping has `end - start` bytes from `host`.
+        Some(unsafe { slot.host.add((address - slot.start) as usize) })
+    }
+
+    /// Copies RAM at `address` into `buffer`.
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
         let len = buffer.len();
         self.map.read_slice(buffer, GuestAddress(address)).map_err(|_| MemoryError::NotRam { address, len })

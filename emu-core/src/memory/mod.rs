@@ -5,12 +5,14 @@
 //! tracked in [`CodeMap`], so that writes to code invalidate what they touch and nothing else.
 
 mod code_map;
+mod dma;
 mod guest;
 pub(crate) mod host;
 mod physical;
 mod rights;
 
 pub use code_map::{CodeMap, GRANULE, MemoryEvent};
+pub use dma::{Dma, DmaBuffer};
 pub use guest::{GuestMemory, MemoryError, RAM_BELOW_4G_MAX};
 pub use physical::PhysicalMemory;
 pub use rights::{PageRights, PhysicalRights};

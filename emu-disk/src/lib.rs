@@ -1,0 +1,1 @@
+//! Disk images: formats, their I/O threads, and the operations of `emu disk`.

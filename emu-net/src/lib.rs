@@ -1,0 +1,1 @@
+//! The host's side of networks: user-mode NAT, taps, sockets, captures.
