@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -30,8 +30,10 @@ const MOST_THREADS: usize = 16;
 const SECTOR: u64 = 512;
 /// How long until a write that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often the runner looks for more before it sleeps: some 20 microseconds, which is what waking it would take.
-const SPINS: u32 = 400;
+/// How often the runner looks for more before it sleeps: some 60 microseconds after a wait that was worth it, since
+/// waking it would take as long; less and less after others.
+const SPINS: u32 = 1500;
+const FEWEST_SPINS: u32 = 50;
 
 pub(crate) struct Settings {
     /// For messages.
@@ -56,6 +58,8 @@ struct Shared {
     work: Condvar,
     /// Requests in the queue, to be looked at without the lock.
     waiting: AtomicUsize,
+    /// How long the runner looks for more, in spins.
+    spins: AtomicU32,
     /// Requests that have found no room.
     stuck: AtomicUsize,
     /// The threads end; what has no room is given up.
@@ -85,6 +89,7 @@ impl Disk {
             queue: Mutex::default(),
             work: Condvar::new(),
             waiting: AtomicUsize::new(0),
+            spins: AtomicU32::new(FEWEST_SPINS),
             stuck: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             end: Condvar::new(),
@@ -190,6 +195,7 @@ impl Shared {
 
     /// Runs until nothing is left, or somebody else runs.
     fn run(self: &Arc<Self>, queue: &mut MutexGuard<'_, Queue>) {
+        let mut spins = self.spins.load(Ordering::Relaxed);
         loop {
             if let Some(request) = queue.requests.pop_front() {
                 self.waiting.store(queue.requests.len(), Ordering::Relaxed);
@@ -200,8 +206,11 @@ impl Shared {
                 }
                 continue;
             }
-            MutexGuard::unlocked(queue, || self.spin());
-            if queue.requests.is_empty() {
+            MutexGuard::unlocked(queue, || self.spin(spins));
+            let found = !queue.requests.is_empty();
+            spins = if found { SPINS } else { (spins / 4).max(FEWEST_SPINS) };
+            self.spins.store(spins, Ordering::Relaxed);
+            if !found {
                 queue.running = false;
                 return;
             }
@@ -209,8 +218,8 @@ impl Shared {
     }
 
     /// The next request often comes soon after the last one was done.
-    fn spin(&self) {
-        for _ in 0..SPINS {
+    fn spin(&self, spins: u32) {
+        for _ in 0..spins {
             if self.waiting.load(Ordering::Relaxed) != 0 || self.ending.load(Ordering::Relaxed) {
                 return;
             }
