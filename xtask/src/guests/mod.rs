@@ -12,7 +12,7 @@ pub use benchmark::native_program;
 use crate::workspace::target_dir;
 use anyhow::{Context, Result, bail};
 use emu::guests::{
-    GuestError, Progress, fetch_deb,
+    GuestError, Progress, debian, fetch_deb,
     linux::{busybox_in, kernel_in, shell_initramfs},
     resolve_dependency,
 };
@@ -61,6 +61,8 @@ pub enum Guest {
     /// Debian's amd64 kernel for clouds with its modules of ciphers, digests and RAID. Process 1 loads them and tells
     /// what they choose, prints `emu-guest: done failures=N`, and powers off.
     Modules,
+    /// Debian 12 with systemd and an ssh server, on a disk image.
+    Debian,
 }
 
 /// What process 1 of a Linux guest does.
@@ -103,13 +105,14 @@ impl Variant {
 
 impl Guest {
     /// Every guest.
-    pub const ALL: [Guest; 6] = [
+    pub const ALL: [Guest; 7] = [
         Guest::LinuxCloud,
         Guest::Linux686,
         Guest::Linux686Pae,
         Guest::Memtest,
         Guest::Benchmark,
         Guest::Modules,
+        Guest::Debian,
     ];
 
     /// The guest's name, which is also its folder's.
@@ -121,6 +124,7 @@ impl Guest {
             Guest::Memtest => "memtest86+",
             Guest::Benchmark => "benchmark",
             Guest::Modules => "modules",
+            Guest::Debian => "debian",
         }
     }
 
@@ -130,6 +134,7 @@ impl Guest {
             Guest::Memtest => String::new(),
             Guest::Benchmark => benchmark::recipe()?,
             Guest::Modules => modules::recipe(),
+            Guest::Debian => debian::recipe(),
             _ => Variant::ALL.map(Variant::script).join("\n"),
         };
         Ok(format!("format {FORMAT}\n{}\n{parts}", self.name()))
@@ -156,6 +161,16 @@ impl GuestFiles {
     /// The initramfs of a Linux guest.
     pub fn initrd(&self, variant: Variant) -> PathBuf {
         self.folder.join(format!("initrd-{}.gz", variant.name()))
+    }
+
+    /// The initial ramdisk of the Debian system.
+    pub fn debian_initrd(&self) -> PathBuf {
+        self.folder.join("initrd.img")
+    }
+
+    /// The root file system of the Debian system: a raw image, not to be written to.
+    pub fn debian_image(&self) -> PathBuf {
+        self.folder.join("debian.raw")
     }
 
     /// The initramfs of the guest of modules.
@@ -239,6 +254,9 @@ fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
             copy(&package.join("boot/memtest86+x64.bin"), &files.kernel())?;
         }
         Guest::Modules => modules::make(&files, store)?,
+        Guest::Debian => {
+            debian::obtain(&files.folder, &Told)?;
+        }
         Guest::Benchmark => benchmark::make(&files, &obtain_locked(Guest::LinuxCloud, store)?)?,
     }
     // Last: a folder with its recipe is whole.
