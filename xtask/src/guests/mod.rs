@@ -6,6 +6,7 @@
 
 mod benchmark;
 mod modules;
+pub mod task;
 
 pub use benchmark::native_program;
 
