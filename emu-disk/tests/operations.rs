@@ -143,7 +143,7 @@ fn large_disks_can_be_made(#[case] cluster_size: u32, #[case] size: u64, #[case]
     });
     if !possible {
         let error = made.unwrap_err().to_string();
-        assert!(error.contains("larger clusters"), "{error}");
+        assert!(error.contains("larger clusters") && !path.exists(), "{error}");
         return;
     }
     made.unwrap();
@@ -152,6 +152,26 @@ fn large_disks_can_be_made(#[case] cluster_size: u32, #[case] size: u64, #[case]
     if have_qemu_img() {
         assert_clean(&path);
     }
+}
+
+#[test]
+fn no_file_is_replaced_that_was_not_to_be() {
+    let directory = Directory::new();
+    let path = directory.raw("image", b"precious");
+    let options = |format, replace| CreateOptions {
+        path: path.clone(),
+        format,
+        size: Some(SIZE),
+        cluster_size: 65536,
+        backing: None,
+        replace,
+    };
+    let error = emu_disk::create(&options(Format::Raw, false)).unwrap_err().to_string();
+    assert!(error.contains("--force"), "{error}");
+    assert!(emu_disk::create(&options(Format::Vmdk, true)).is_err(), "no format that is made");
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+    emu_disk::create(&options(Format::Raw, true)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), SIZE);
 }
 
 #[rstest]

@@ -58,20 +58,30 @@ pub fn create(options: &CreateOptions) -> Result<u64, DiskError> {
     let Some(size) = size.checked_next_multiple_of(512).filter(|size| *size <= i64::MAX as u64) else {
         return refused("so long a disk is not possible");
     };
-    let failed = |error: io::Error| DiskError::host(path, "made", error);
+    if !matches!(format, Format::Raw | Format::Qcow2) {
+        return refused(&format!("images of format {format} cannot be made; make a qcow2 or raw image"));
+    }
     let mut open = OpenOptions::new();
-    open.write(true).create(true).create_new(!replace).open(path).map_err(failed)?;
+    if let Err(error) = open.write(true).create(true).create_new(!replace).open(path) {
+        return match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                refused("there is such a file; name another, or replace it by --force")
+            }
+            _ => Err(DiskError::host(path, "made", error)),
+        };
+    }
+    // It is locked before its content goes.
     let file = ImageFile::open(path, true, CacheMode::Unsafe)?;
-    file.set_len(0).map_err(failed)?;
-    let result = match format {
-        Format::Raw => file.set_len(size),
+    let result = file.set_len(0).and_then(|()| match format {
         Format::Qcow2 => {
             let backing = backing.map(|(backing, _)| backing);
             qcow2::create(&file, &CreateQcow2 { size, cluster_bits: cluster_size.ilog2(), backing })
         }
-        other => {
-            return refused(&format!("images of format {other} cannot be made; make a qcow2 or raw image"));
-        }
-    };
-    result.map(|()| size).map_err(failed)
+        _ => file.set_len(size),
+    });
+    result.map(|()| size).map_err(|error| {
+        // Half an image is none.
+        let _ = std::fs::remove_file(path);
+        DiskError::host(path, "made", error)
+    })
 }
