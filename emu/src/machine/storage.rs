@@ -7,7 +7,7 @@ use super::{
     chipset::{Chipset, ChipsetError, ChipsetParts},
     pci_slots::PciSlots,
 };
-use crate::console::{DiskBus, DiskPort};
+use crate::{config::DiskBus, console::DiskPort};
 use emu_core::backend::{BlockBackend, BlockGeometry, BlockRequest};
 use emu_devices::{
     pci::WindowTargets,
