@@ -30,7 +30,7 @@ impl Dma {
     /// Copies memory at `address` into `bytes`.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
         let host = self.host(address, bytes.len())?;
-        // SAFETY: both are valid for that many bytes; host memory of ours is not guest memory.
+        // SAFETY: RAM that long; host memory of ours is not guest memory.
         unsafe { std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
@@ -38,17 +38,14 @@ impl Dma {
     /// Copies `bytes` to memory at `address`.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
         let host = self.host(address, bytes.len())?;
-        // SAFETY: as in `read`.
+        // SAFETY: as above.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
         self.written(address, bytes.len() as u64);
         Ok(())
     }
 
-    /// `len` bytes at `address` as host memory. None of them are anywhere.
+    /// RAM at `address`, `len` bytes long.
     fn host(&self, address: u64, len: usize) -> Result<*mut u8, MemoryError> {
-        if len == 0 {
-            return Ok(std::ptr::NonNull::dangling().as_ptr());
-        }
         self.0.ram().host_range(address, len).ok_or(MemoryError::NotRam { address, len })
     }
 
@@ -65,17 +62,18 @@ impl Dma {
     }
 
     fn word(&self, address: u64) -> Result<&AtomicU16, MemoryError> {
-        let host = self.0.ram().host_range(address, 2).filter(|_| address.is_multiple_of(2));
-        let host = host.ok_or(MemoryError::NotRam { address, len: 2 })?;
+        let aligned = address.is_multiple_of(2).then_some(address);
+        let host = self.host(aligned.ok_or(MemoryError::NotRam { address, len: 2 })?, 2)?;
         // SAFETY: aligned, in RAM, which lives as long as `self`; vCPUs access it as atomics or as other languages do.
         Ok(unsafe { AtomicU16::from_ptr(host.cast()) })
     }
 
     /// The memory at these (address, length) places, one behind the other.
     pub fn buffer(&self, places: impl IntoIterator<Item = (u64, usize)>) -> Result<DmaBuffer, MemoryError> {
-        let pieces = places.into_iter().filter(|(_, len)| *len != 0).map(|(address, len)| {
-            Ok(Piece { address, host: self.host(address, len)?, len })
-        });
+        let pieces = places
+            .into_iter()
+            .filter(|(_, len)| *len != 0)
+            .map(|(address, len)| Ok(Piece { address, host: self.host(address, len)?, len }));
         let pieces: Vec<Piece> = pieces.collect::<Result<_, _>>()?;
         let len = pieces.iter().map(|piece| piece.len).sum();
         Ok(DmaBuffer { dma: self.clone(), pieces, len })
