@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -30,8 +30,10 @@ const MOST_THREADS: usize = 16;
 const SECTOR: u64 = 512;
 /// How long until a write that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often the runner looks for more before it sleeps: some 20 microseconds, which is what waking it would take.
-const SPINS: u32 = 400;
+/// How often the runner looks for more before it sleeps: some 60 microseconds after a wait that was worth it, since
+/// waking it would take as long; less and less after others.
+const SPINS: u32 = 1500;
+const FEWEST_SPINS: u32 = 50;
 
 pub(crate) struct Settings {
     /// For messages.
@@ -56,6 +58,8 @@ struct Shared {
     work: Condvar,
     /// Requests in the queue, to be looked at without the lock.
     waiting: AtomicUsize,
+    /// How long the runner looks for more, in spins.
+    spins: AtomicU32,
     /// Requests that have found no room.
     stuck: AtomicUsize,
     /// The threads end; what has no room is given up.
@@ -85,6 +89,7 @@ impl Disk {
             queue: Mutex::default(),
             work: Condvar::new(),
             waiting: AtomicUsize::new(0),
+            spins: AtomicU32::new(FEWEST_SPINS),
             stuck: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             end: Condvar::new(),
@@ -190,6 +195,7 @@ impl Shared {
 
     /// Runs until nothing is left, or somebody else runs.
     fn run(self: &Arc<Self>, queue: &mut MutexGuard<'_, Queue>) {
+        let mut spins = self.spins.load(Ordering::Relaxed);
         loop {
             if let Some(request) = queue.requests.pop_front() {
                 self.waiting.store(queue.requests.len(), Ordering::Relaxed);
@@ -200,8 +206,11 @@ impl Shared {
                 }
                 continue;
             }
-            MutexGuard::unlocked(queue, || self.spin());
-            if queue.requests.is_empty() {
+            MutexGuard::unlocked(queue, || self.spin(spins));
+            let found = !queue.requests.is_empty();
+            spins = if found { SPINS } else { (spins / 4).max(FEWEST_SPINS) };
+            self.spins.store(spins, Ordering::Relaxed);
+            if !found {
                 queue.running = false;
                 return;
             }
@@ -209,8 +218,8 @@ impl Shared {
     }
 
     /// The next request often comes soon after the last one was done.
-    fn spin(&self) {
-        for _ in 0..SPINS {
+    fn spin(&self, spins: u32) {
+        for _ in 0..spins {
             if self.waiting.load(Ordering::Relaxed) != 0 || self.ending.load(Ordering::Relaxed) {
                 return;
             }
@@ -363,4 +372,117 @@ impl Execution<'_> {
 /// The host's disk is full, or its user's share of it.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Extent, ExtentKind};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// An image on a host disk that is full for a while.
+    struct Full {
+        refusals: AtomicUsize,
+    }
+
+    impl Image for Full {
+        fn len(&self) -> u64 {
+            1 << 20
+        }
+
+        fn read(&self, _: u64, target: &Target<'_>, _: Wait) -> io::Result<()> {
+            target.clear();
+            Ok(())
+        }
+
+        fn extent(&self, _: u64, len: u64) -> io::Result<Extent> {
+            Ok(Extent { len, kind: ExtentKind::Unallocated, depth: 0 })
+        }
+
+        fn write(&self, _: u64, _: &Source<'_>) -> io::Result<()> {
+            let one_less = |left: usize| left.checked_sub(1);
+            match self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
+                Ok(_) => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+                Err(_) => Ok(()),
+            }
+        }
+
+        fn write_zeroes(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn discard(&self, _: u64, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Told(Sender<&'static str>);
+
+    impl SpaceWatch for Told {
+        fn no_space(&self, _: &Path) {
+            self.0.send("no space").unwrap();
+        }
+
+        fn space_again(&self, _: &Path) {
+            self.0.send("space again").unwrap();
+        }
+    }
+
+    fn disk(refusals: usize, space_watch: Option<Arc<dyn SpaceWatch>>) -> Disk {
+        let image = Arc::new(Full { refusals: AtomicUsize::new(refusals) });
+        let path = PathBuf::from("image");
+        let settings = Settings { path, read_only: false, discard: false, volatile: true, space_watch };
+        Disk::new(image, settings).unwrap()
+    }
+
+    /// Asks for something; the answer comes by the channel.
+    fn ask(disk: &Disk, operation: Operation) -> Receiver<Result<(), BlockError>> {
+        let (sender, receiver) = channel();
+        let done = Box::new(move |result, _: Option<Data>| sender.send(result).unwrap());
+        disk.submit(BlockRequest { operation, done });
+        receiver
+    }
+
+    fn write() -> Operation {
+        Operation::Write { offset: 0, data: Data::Device(vec![0; 512].into()), through: false }
+    }
+
+    #[test]
+    fn a_write_without_room_is_kept_until_there_is_some() {
+        let (sender, told) = channel();
+        let disk = disk(1, Some(Arc::new(Told(sender))));
+        let written = ask(&disk, write());
+        assert_eq!(told.recv().unwrap(), "no space");
+        let read = Operation::Read { offset: 0, data: Data::Device(vec![1; 512].into()) };
+        assert_eq!(ask(&disk, read).recv().unwrap(), Ok(()), "others go on meanwhile");
+        assert_eq!(written.recv().unwrap(), Ok(()));
+        assert_eq!(told.recv().unwrap(), "space again");
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_room() {
+        let (sender, told) = channel();
+        let disk = disk(usize::MAX, Some(Arc::new(Told(sender))));
+        let written = ask(&disk, write());
+        assert_eq!(told.recv().unwrap(), "no space");
+        drop(disk);
+        assert_eq!(written.recv().unwrap(), Err(BlockError::Host));
+    }
+
+    #[test]
+    fn without_a_watch_a_write_without_room_fails() {
+        assert_eq!(ask(&disk(1, None), write()).recv().unwrap(), Err(BlockError::Host));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_done_before_the_end() {
+        let disk = disk(0, None);
+        let answers: Vec<_> = (0..1000).map(|_| ask(&disk, write())).collect();
+        drop(disk);
+        answers.iter().for_each(|answer| assert_eq!(answer.try_recv().unwrap(), Ok(())));
+    }
 }

@@ -11,6 +11,7 @@ mod buffers;
 mod detect;
 mod error;
 mod file;
+mod foreign;
 mod image;
 mod open;
 mod operations;
@@ -19,6 +20,11 @@ mod qcow2;
 mod raw;
 
 pub use error::DiskError;
+pub use image::{Extent, ExtentKind};
 pub use open::open;
-pub use operations::{CLUSTER_SIZE, CreateOptions, create};
+pub use operations::{
+    CLUSTER_SIZE, ConvertOptions, CreateOptions, ImageInfo, MapEntry, Progress, apply_snapshot, check,
+    commit, convert, create, delete_snapshot, info, make_snapshot, map, rebase, resize, snapshots,
+};
 pub use options::{CacheMode, DiskOptions, Format, SpaceWatch};
+pub use qcow2::{CheckReport, Qcow2Facts, Snapshot};

@@ -5,6 +5,7 @@ use crate::{
     detect,
     error::DiskError,
     file::{Identity, ImageFile},
+    foreign::Foreign,
     image::Image,
     options::{CacheMode, DiskOptions, Format},
     qcow2::{self, Backing, CreateQcow2, Qcow2},
@@ -65,12 +66,25 @@ pub(crate) struct Opening<'a> {
 impl Opening<'_> {
     /// Opens an image and all that it builds on.
     pub fn open(&self, path: &Path, format: Option<Format>) -> Result<Arc<dyn Image>, DiskError> {
-        let file = ImageFile::open(path, self.write, self.cache)?;
-        let format = match format {
-            Some(format) => format,
-            None => detect::detect(&file, self.choices)?,
-        };
+        let (file, format) = self.open_one(path, format)?;
         self.open_file(file, format, &mut Vec::new())
+    }
+
+    /// Opens a file of a chain, and says what format it has.
+    pub fn open_one(&self, path: &Path, format: Option<Format>) -> Result<(ImageFile, Format), DiskError> {
+        let file = ImageFile::open(path, self.write, self.cache)?;
+        let format = format.map_or_else(|| detect::detect(&file, self.choices), Ok)?;
+        Ok((file, format))
+    }
+
+    /// Opens a qcow2 image, which is to be altered. Without its backing file, that reads as zeroes.
+    pub fn open_qcow2(&self, path: &Path, with_backing: bool) -> Result<Qcow2, DiskError> {
+        let file = ImageFile::open(path, self.write, self.cache)?;
+        let failed = |error| DiskError::host(path, "read", error);
+        let mut seen = vec![file.identity().map_err(failed)?];
+        let backing = qcow2::backing_of(&file).map_err(failed)?.filter(|_| with_backing);
+        let backing = backing.map(|backing| self.open_backing(path, &backing, &mut seen)).transpose()?;
+        Qcow2::open(file, backing, self.discard).map_err(failed)
     }
 
     /// `seen` has the images that have been opened so far.
@@ -94,10 +108,13 @@ impl Opening<'_> {
                 let backing = backing.map(|backing| self.open_backing(&path, &backing, seen)).transpose()?;
                 Ok(Arc::new(Qcow2::open(file, backing, self.discard).map_err(failed)?))
             }
-            other => Err(DiskError::image(
+            other if self.write => Err(DiskError::image(
                 &path,
-                format!("images of format {other} cannot be used by a guest; convert it to qcow2 or raw"),
+                format!(
+                    "images of format {other} can only be read; convert it to qcow2 or raw, or open it read-only"
+                ),
             )),
+            other => Ok(Arc::new(Foreign::open(file, other)?)),
         }
     }
 
@@ -109,15 +126,26 @@ impl Opening<'_> {
     ) -> Result<Arc<dyn Image>, DiskError> {
         let path = backing_path(of, backing)?;
         let file = ImageFile::open(&path, false, self.cache)?;
-        let format = match &backing.format {
-            Some(format) => format.parse().map_err(|problem: String| DiskError::image(of, problem))?,
-            None => detect::detect(&file, |formats| {
-                let rebase = |format| format!("emu disk rebase --metadata-only -F {format}");
-                formats.iter().map(rebase).collect::<Vec<_>>().join(" or ")
-            })?,
-        };
+        let format = backing_format(of, backing, &file)?;
         let opening = Opening { write: false, discard: false, ..*self };
         opening.open_file(file, format, seen)
+    }
+}
+
+/// The format of the backing file of `of`.
+pub(crate) fn backing_format(of: &Path, backing: &Backing, file: &ImageFile) -> Result<Format, DiskError> {
+    match &backing.format {
+        Some(format) => format.parse().map_err(|problem: String| DiskError::image(of, problem)),
+        None => detect::detect(file, |formats| {
+            let rebase = |format| {
+                format!(
+                    "emu disk rebase --metadata-only --backing-format {format} -b {} {}",
+                    backing.name,
+                    of.display()
+                )
+            };
+            formats.iter().map(rebase).collect::<Vec<_>>().join(" or ")
+        }),
     }
 }
 

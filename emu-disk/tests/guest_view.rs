@@ -32,7 +32,7 @@ impl Expected {
                 self.disk.write(offset, &self.bytes[range]);
             }
             9..=14 => {
-                assert_eq!(self.disk.read(offset, len as usize), self.bytes[range], "{offset:#x} {len:#x}")
+                assert_eq!(self.disk.read(offset, len as usize), self.bytes[range], "{offset:#x} {len:#x}");
             }
             15 | 16 => {
                 let unmap = self.random.below(2) == 0;

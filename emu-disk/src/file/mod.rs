@@ -48,6 +48,15 @@ pub(crate) enum Wait {
 impl ImageFile {
     /// Opens and locks an image.
     pub fn open(path: &Path, write: bool, cache: CacheMode) -> Result<Self, DiskError> {
+        Self::open_locked(path, write, cache, true)
+    }
+
+    /// Opens an image that is only looked at, though somebody may be writing it.
+    pub fn look_at(path: &Path) -> Result<Self, DiskError> {
+        Self::open_locked(path, false, CacheMode::Writeback, false)
+    }
+
+    fn open_locked(path: &Path, write: bool, cache: CacheMode, locked: bool) -> Result<Self, DiskError> {
         let failed = |error| DiskError::host(path, "opened", error);
         let open = |flags: i32| {
             // A pipe would make us wait for its other end.
@@ -58,7 +67,7 @@ impl ImageFile {
         if !kind.is_file() && !kind.is_block_device() {
             return Err(DiskError::image(path, "neither a file nor a block device; name an image"));
         }
-        if !lock::take(&file, write).map_err(|error| DiskError::host(path, "locked", error))? {
+        if locked && !lock::take(&file, write).map_err(|error| DiskError::host(path, "locked", error))? {
             return Err(DiskError::InUse { path: path.to_owned() });
         }
         let direct = (cache == CacheMode::None).then(|| open(libc::O_DIRECT)).transpose();
@@ -98,6 +107,11 @@ impl ImageFile {
         let metadata = self.file.metadata()?;
         // Only the end of a block device says how long it is.
         if metadata.is_file() { Ok(metadata.len()) } else { (&self.file).seek(SeekFrom::End(0)) }
+    }
+
+    /// Bytes that the file takes of the host's disk.
+    pub fn allocated(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks() * 512)
     }
 
     pub fn set_len(&self, len: u64) -> io::Result<()> {

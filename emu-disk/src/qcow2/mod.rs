@@ -8,6 +8,8 @@
 //! Left out: encryption, external data files, extended L2 entries, and bitmaps, which are dropped (as the format
 //! provides for) once the image is written to.
 
+mod alter;
+mod check;
 mod compressed;
 mod create;
 mod flush;
@@ -16,10 +18,14 @@ mod in_flight;
 mod layout;
 mod read;
 mod refcounts;
+mod references;
+mod snapshots;
 mod tables;
 mod write;
 
+pub use check::CheckReport;
 pub(crate) use create::{CreateQcow2, create};
+pub use snapshots::Snapshot;
 
 use crate::{
     buffers::{Source, Target},
@@ -99,7 +105,36 @@ pub(crate) fn backing_of(file: &ImageFile) -> io::Result<Option<Backing>> {
     Ok(header.backing_file.map(|name| Backing { name, format: header.backing_format }))
 }
 
+/// What the header says that users want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qcow2Facts {
+    /// Of the format.
+    pub version: u32,
+    /// Bytes of a cluster.
+    pub cluster_size: u64,
+    /// The backing file, as it stands there.
+    pub backing_file: Option<String>,
+    /// Its format, if it says.
+    pub backing_format: Option<String>,
+    /// Counts are not up to date.
+    pub dirty: bool,
+    /// Somebody found damage.
+    pub corrupt: bool,
+}
+
 impl Qcow2 {
+    pub fn facts(&self) -> Qcow2Facts {
+        let header = &self.tables.lock().header;
+        Qcow2Facts {
+            version: header.version,
+            cluster_size: self.geometry.cluster(),
+            backing_file: header.backing_file.clone(),
+            backing_format: header.backing_format.clone(),
+            dirty: header.incompatible & DIRTY != 0,
+            corrupt: header.incompatible & CORRUPT != 0,
+        }
+    }
+
     pub fn open(file: ImageFile, backing: Option<Arc<dyn Image>>, discard: bool) -> io::Result<Self> {
         let mut header = read_header(&file)?;
         let geometry = Geometry::new(&header);

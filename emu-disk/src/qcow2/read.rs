@@ -31,7 +31,10 @@ impl Qcow2 {
         let (mut at, end) = (offset, offset + len);
         while at < end {
             let begin = at % self.geometry.cluster();
-            let now = (self.geometry.cluster() - begin).min(end - at);
+            let mut now = (self.geometry.cluster() - begin).min(end - at);
+            if tables.has_no_l2(&self.geometry, at) {
+                now = self.to_next_table(at).min(end - at);
+            }
             let run = match tables.look_up(&self.file, &self.geometry, at)? {
                 Cluster::Unallocated => Run::Backing,
                 Cluster::Zero(_) => Run::Zero,
@@ -45,6 +48,12 @@ impl Qcow2 {
             at += now;
         }
         Ok(runs)
+    }
+
+    /// How far it is to what the next L2 table maps.
+    fn to_next_table(&self, offset: u64) -> u64 {
+        let mapped = self.geometry.l2_entries() << self.geometry.cluster_bits;
+        mapped - offset % mapped
     }
 
     /// Reads clusters that the caller holds.
@@ -81,8 +90,8 @@ impl Qcow2 {
 
     /// What is at `offset`, in clusters that the caller holds.
     pub(super) fn extent_held(&self, offset: u64, len: u64) -> io::Result<Extent> {
-        // So many clusters are looked at in one go.
-        let len = len.min(1024 << self.geometry.cluster_bits);
+        // One table is looked at in one go.
+        let len = len.min(self.to_next_table(offset));
         let (run, len) = self.runs(offset, len)?[0];
         let own = |kind| Ok(Extent { len, kind, depth: 0 });
         match run {

@@ -53,7 +53,8 @@ impl Refcounts {
         })
     }
 
-    fn place(&self, cluster: u64) -> (usize, usize) {
+    /// Block, and index within it, of a cluster's count.
+    fn indices(&self, cluster: u64) -> (usize, usize) {
         let entries = self.geometry.block_entries();
         ((cluster / entries) as usize, (cluster % entries) as usize)
     }
@@ -86,7 +87,7 @@ impl Refcounts {
 
     /// How often a cluster of the file is referred to.
     pub fn get(&mut self, file: &ImageFile, cluster: u64) -> io::Result<u64> {
-        let (block, index) = self.place(cluster);
+        let (block, index) = self.indices(cluster);
         if !self.have_block(file, block)? {
             return Ok(0);
         }
@@ -154,7 +155,7 @@ impl Refcounts {
 
     /// Changes how often a cluster is referred to.
     pub fn set(&mut self, file: &ImageFile, cluster: u64, count: u64) -> io::Result<()> {
-        let (block, index) = self.place(cluster);
+        let (block, index) = self.indices(cluster);
         if !self.have_block(file, block)? {
             self.make_block(file, block)?;
         }
@@ -212,6 +213,32 @@ impl Refcounts {
     /// One reference less, once the tables without it are in the file.
     pub fn release(&mut self, cluster: u64) {
         self.released.push(cluster);
+    }
+
+    /// Finds room for a table of so many bytes, which is referred to from now on. Returns its offset.
+    pub fn place(&mut self, file: &ImageFile, bytes: u64) -> io::Result<u64> {
+        let run = self.reserve_run(file, bytes.div_ceil(self.geometry.cluster()).max(1))?;
+        let offset = run.start << self.geometry.cluster_bits;
+        self.count(file, run)?;
+        Ok(offset)
+    }
+
+    /// As [`release`](Self::release), for a table.
+    pub fn release_bytes(&mut self, offset: u64, bytes: u64) {
+        let cluster = self.geometry.cluster();
+        self.released.extend(offset / cluster..(offset + bytes).div_ceil(cluster));
+    }
+
+    /// Blocks that the table has room for.
+    pub fn blocks(&self) -> usize {
+        self.table.entries()
+    }
+
+    /// The clusters that a block counts; none if there is no such block.
+    pub fn clusters_of(&self, block: usize) -> Range<u64> {
+        let entries = self.geometry.block_entries();
+        let first = block as u64 * entries;
+        if self.table.get(block) == 0 { first..first } else { first..first + entries }
     }
 
     /// The tables without `released` are in the file. Returns what has become free.

@@ -25,6 +25,12 @@ impl Tables {
         }
     }
 
+    /// Whether nothing is said about all that the same L2 table would map.
+    pub fn has_no_l2(&self, geometry: &Geometry, offset: u64) -> bool {
+        let (l1, _) = geometry.indices(offset);
+        l1 < self.l1.entries() && self.l1.get(l1) & OFFSET == 0
+    }
+
     /// The L2 table for an L1 index, if there is one.
     fn l2_table(
         &mut self,
@@ -54,6 +60,25 @@ impl Tables {
             l2.used = used;
             &mut l2.table
         }))
+    }
+
+    /// An L2 entry, of a table that there is.
+    pub fn entry(&mut self, file: &ImageFile, geometry: &Geometry, l1: usize, l2: usize) -> io::Result<u64> {
+        let table = self.l2_table(file, geometry, l1)?;
+        table.map(|table| table.get(l2)).ok_or_else(|| damaged("an L1 entry has no table"))
+    }
+
+    /// Changes an entry of a table that is in memory.
+    pub fn set_entry(&mut self, l1: usize, l2: usize, entry: u64) {
+        if let Some(table) = &mut self.l2[l1] {
+            table.table.set(l2, entry);
+        }
+    }
+
+    /// The L2 tables are others now.
+    pub fn forget_l2(&mut self) {
+        self.l2 = (0..self.l1.entries()).map(|_| None).collect();
+        self.l2_loaded = 0;
     }
 
     fn put_l2(&mut self, l1: usize, table: Table) {
