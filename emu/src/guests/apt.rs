@@ -243,7 +243,7 @@ fn output_of(command: &mut Command, program: &'static str) -> Result<String, Gue
     Err(GuestError::Failed { command: program.into(), message: last_line(&output.stderr) })
 }
 
-fn not_started(program: &'static str, error: &io::Error) -> GuestError {
+pub(super) fn not_started(program: &'static str, error: &io::Error) -> GuestError {
     if error.kind() == io::ErrorKind::NotFound {
         GuestError::MissingProgram(program)
     } else {

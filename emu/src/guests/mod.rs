@@ -1,7 +1,9 @@
-//! Obtaining guests: Debian's packages by apt without root, and initramfs archives built here.
+//! Obtaining guests: Debian's packages by apt without root, whole systems by mmdebstrap, and initramfs archives built
+//! here.
 
 mod apt;
 pub mod archive;
+pub mod debian;
 mod initramfs;
 pub mod linux;
 

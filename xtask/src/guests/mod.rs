@@ -6,13 +6,14 @@
 
 mod benchmark;
 mod modules;
+pub mod task;
 
 pub use benchmark::native_program;
 
 use crate::workspace::target_dir;
 use anyhow::{Context, Result, bail};
 use emu::guests::{
-    GuestError, Progress, fetch_deb,
+    GuestError, Progress, debian, fetch_deb,
     linux::{busybox_in, kernel_in, shell_initramfs},
     resolve_dependency,
 };
@@ -61,6 +62,11 @@ pub enum Guest {
     /// Debian's amd64 kernel for clouds with its modules of ciphers, digests and RAID. Process 1 loads them and tells
     /// what they choose, prints `emu-guest: done failures=N`, and powers off.
     Modules,
+    /// Debian's amd64 kernel for clouds with its drivers of devices, and busybox. Process 1 does what `task=` in the
+    /// kernel's command line names: a function of `init/devices.sh`.
+    Devices,
+    /// Debian 12 with systemd and an ssh server, on a disk image.
+    Debian,
 }
 
 /// What process 1 of a Linux guest does.
@@ -103,13 +109,15 @@ impl Variant {
 
 impl Guest {
     /// Every guest.
-    pub const ALL: [Guest; 6] = [
+    pub const ALL: [Guest; 8] = [
         Guest::LinuxCloud,
         Guest::Linux686,
         Guest::Linux686Pae,
         Guest::Memtest,
         Guest::Benchmark,
         Guest::Modules,
+        Guest::Devices,
+        Guest::Debian,
     ];
 
     /// The guest's name, which is also its folder's.
@@ -121,6 +129,8 @@ impl Guest {
             Guest::Memtest => "memtest86+",
             Guest::Benchmark => "benchmark",
             Guest::Modules => "modules",
+            Guest::Devices => "devices",
+            Guest::Debian => "debian",
         }
     }
 
@@ -129,7 +139,9 @@ impl Guest {
         let parts = match self {
             Guest::Memtest => String::new(),
             Guest::Benchmark => benchmark::recipe()?,
-            Guest::Modules => modules::recipe(),
+            Guest::Modules => modules::CODE.recipe(),
+            Guest::Devices => modules::DEVICES.recipe(),
+            Guest::Debian => debian::recipe(),
             _ => Variant::ALL.map(Variant::script).join("\n"),
         };
         Ok(format!("format {FORMAT}\n{}\n{parts}", self.name()))
@@ -158,7 +170,17 @@ impl GuestFiles {
         self.folder.join(format!("initrd-{}.gz", variant.name()))
     }
 
-    /// The initramfs of the guest of modules.
+    /// The initial ramdisk of the Debian system.
+    pub fn debian_initrd(&self) -> PathBuf {
+        self.folder.join("initrd.img")
+    }
+
+    /// The root file system of the Debian system: a raw image, not to be written to.
+    pub fn debian_image(&self) -> PathBuf {
+        self.folder.join("debian.raw")
+    }
+
+    /// The initramfs of the guests of modules and of devices.
     pub fn modules_initrd(&self) -> PathBuf {
         self.folder.join("initrd.gz")
     }
@@ -238,7 +260,11 @@ fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
             let package = fetch_deb("memtest86+", "amd64", store, &Told)?;
             copy(&package.join("boot/memtest86+x64.bin"), &files.kernel())?;
         }
-        Guest::Modules => modules::make(&files, store)?,
+        Guest::Modules => modules::make(&files, store, &modules::CODE)?,
+        Guest::Devices => modules::make(&files, store, &modules::DEVICES)?,
+        Guest::Debian => {
+            debian::obtain(&files.folder, &Told)?;
+        }
         Guest::Benchmark => benchmark::make(&files, &obtain_locked(Guest::LinuxCloud, store)?)?,
     }
     // Last: a folder with its recipe is whole.
