@@ -191,9 +191,9 @@ fn upload(offload: bool, total: usize) -> f64 {
     let mut guest = Guest::connect(offload, port);
     let begin = clock.now();
     if offload {
-        guest.send(total, 64000, 4)
+        guest.send(total, 64000, 4);
     } else {
-        guest.send(total, 1460, 64)
+        guest.send(total, 1460, 64);
     }
     server.join().unwrap();
     gigabits(total, clock.now() - begin)

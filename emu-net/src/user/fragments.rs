@@ -149,3 +149,68 @@ pub(super) fn split(frame: &[u8], route: &Route, protocol: u8, id: u32) -> Vec<P
     };
     payload.chunks(room).enumerate().map(piece).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::user::frame::UDP;
+    use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn route(v4: bool) -> Route {
+        let (guest, remote): (IpAddr, IpAddr) = match v4 {
+            true => (Ipv4Addr::new(10, 0, 2, 15).into(), Ipv4Addr::new(10, 0, 2, 2).into()),
+            false => (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()),
+        };
+        Route { mac: [2; 6], guest, remote }
+    }
+
+    fn parse(packet: &Packet, v4: bool) -> Datagram {
+        if v4 { Datagram::ipv4(packet, [4; 6]).unwrap() } else { Datagram::ipv6(packet, [4; 6]).unwrap() }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_split_is_joined_in_any_order(
+            payload in proptest::collection::vec(any::<u8>(), 1600..20000),
+            v4: bool,
+            turns in proptest::collection::vec(any::<proptest::sample::Index>(), 20),
+        ) {
+            let route = route(v4);
+            let frame = [vec![0; route.headers()], payload.clone()].concat();
+            let mut pieces = split(&frame, &route, UDP, 77);
+            prop_assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.bytes.len() <= MTU + ETHERNET));
+            for (at, turn) in turns.iter().enumerate() {
+                let len = pieces.len();
+                pieces.swap(at % len, turn.index(len));
+            }
+            let mut fragments = Fragments::default();
+            let (last, others) = pieces.split_last().unwrap();
+            for piece in others {
+                prop_assert!(fragments.take(&piece.bytes, &parse(piece, v4), 0).is_none());
+            }
+            let (packet, datagram) = fragments.take(&last.bytes, &parse(last, v4), 0).unwrap();
+            prop_assert_eq!(&packet.bytes[datagram.payload.clone()], &payload[..]);
+            prop_assert_eq!(datagram.protocol, UDP);
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_given_up_and_what_is_incomplete_is_bounded() {
+        let route = route(true);
+        let mut fragments = Fragments::default();
+        for id in 0..100 {
+            let pieces = split(&[0; 5000], &route, UDP, id);
+            assert!(fragments.take(&pieces[0].bytes, &parse(&pieces[0], true), 0).is_none());
+            assert!(fragments.0.len() <= MOST_PACKETS);
+        }
+        // The same place, other bytes.
+        let pieces = split(&[1; 5000], &route, UDP, 99);
+        assert!(fragments.take(&pieces[0].bytes, &parse(&pieces[0], true), 0).is_none());
+        assert!(fragments.0.iter().all(|partial| partial.id != 99));
+        // They are not waited for for ever.
+        let late = split(&[1; 5000], &route, UDP, 200);
+        assert!(fragments.take(&late[0].bytes, &parse(&late[0], true), TIMEOUT).is_none());
+        assert_eq!(fragments.0.len(), 1);
+    }
+}
