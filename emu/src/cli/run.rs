@@ -99,8 +99,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "TIME", help_heading = "Machine", default_value = "utc")]
     rtc: RtcSpec,
 
-    /// A disk: an image with format=raw or another, bus=virtio, readonly, overlay, cache=writeback, none or unsafe, discard,
-    /// serial=TEXT behind it; repeatable
+    /// A disk: an image with format=raw or another, bus=virtio or nvme, readonly, overlay, cache=writeback, none or
+    /// unsafe, discard, serial=TEXT behind it; repeatable
     #[arg(long, value_name = "FILE[,...]", help_heading = "Machine")]
     disk: Vec<DiskSpec>,
 

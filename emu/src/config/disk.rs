@@ -14,6 +14,8 @@ pub enum DiskBus {
     /// A virtio block device of its own.
     #[default]
     Virtio,
+    /// An NVMe controller of its own.
+    Nvme,
 }
 
 /// A disk.
@@ -70,7 +72,8 @@ impl DiskSpec {
             ("format", "auto") => self.format = None,
             ("format", name) => self.format = Some(name.parse()?),
             ("bus", "virtio") => self.bus = DiskBus::Virtio,
-            ("bus", name) => return Err(format!("\"{name}\" is no bus; use virtio")),
+            ("bus", "nvme") => self.bus = DiskBus::Nvme,
+            ("bus", name) => return Err(format!("\"{name}\" is no bus; use virtio or nvme")),
             ("cache", "writeback") => self.cache = CacheMode::Writeback,
             ("cache", "none") => self.cache = CacheMode::None,
             ("cache", "unsafe") => self.cache = CacheMode::Unsafe,
@@ -109,6 +112,7 @@ mod tests {
         };
         assert_eq!(spec, expected);
         assert_eq!("b".parse::<DiskSpec>().unwrap().format, None);
+        assert_eq!("b,bus=nvme".parse::<DiskSpec>().unwrap().bus, DiskBus::Nvme);
     }
 
     #[rstest]
