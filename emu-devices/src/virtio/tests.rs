@@ -508,7 +508,7 @@ proptest! {
                 0 => driver.bus.mmio_write(WINDOW + offset, size, value),
                 1 => _ = driver.bus.mmio_read(WINDOW + offset, size),
                 2 => driver.bus.mmio_write(WINDOW + value % 0x5000, size, value),
-                3 => driver.pci.config_write(super::driver::FUNCTION, 0x40 + (value % 0xC0) as u16 & !3, 4, offset as u32),
+                3 => driver.pci.config_write(super::driver::FUNCTION, (0x40 + (value % 0xC0) as u16) & !3, 4, offset as u32),
                 4 => driver.notify(offset as u16),
                 _ => driver.link().with(|echo, queues| {
                     echo.held.drain(..).for_each(|chain| Echo::answer(chain, queues));

@@ -34,6 +34,15 @@ pub(super) fn take(file: &File, write: bool) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Gives all locks of `file` back at once. Its end would do so too, but not while a process that is just being started
+/// has copies of this one's descriptors.
+pub(super) fn give_back(file: &File) {
+    for at in (0..=RESIZE).flat_map(|p| [USED + p, REFUSED + p]) {
+        // A file that cannot be unlocked will be when it is closed.
+        let _unlocked = control(file, libc::F_OFD_SETLK, libc::F_UNLCK, at);
+    }
+}
+
 /// Asks for a lock on a byte; returns the kind of lock that is in the way, for `F_OFD_GETLK`.
 fn control(file: &File, command: libc::c_int, kind: libc::c_int, at: i64) -> io::Result<libc::c_int> {
     let mut lock = libc::flock {
@@ -46,4 +55,21 @@ fn control(file: &File, command: libc::c_int, kind: libc::c_int, at: i64) -> io:
     // SAFETY: the descriptor is open, and the kernel reads and writes `lock` during the call alone.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(lock.l_type.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{file::ImageFile, options::CacheMode};
+
+    #[test]
+    fn locks_end_with_their_user_though_a_child_still_has_the_descriptor() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let open = || ImageFile::open(image.path(), true, CacheMode::Writeback);
+        let first = open().unwrap();
+        let inherited = first.file.try_clone().unwrap();
+        assert!(open().is_err());
+        drop(first);
+        open().unwrap();
+        drop(inherited);
+    }
 }

@@ -36,6 +36,12 @@ pub(crate) struct ImageFile {
     writable: bool,
 }
 
+impl Drop for ImageFile {
+    fn drop(&mut self) {
+        lock::give_back(&self.file);
+    }
+}
+
 /// What to do when data is not there at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
@@ -68,6 +74,7 @@ impl ImageFile {
             return Err(DiskError::image(path, "neither a file nor a block device; name an image"));
         }
         if locked && !lock::take(&file, write).map_err(|error| DiskError::host(path, "locked", error))? {
+            lock::give_back(&file);
             return Err(DiskError::InUse { path: path.to_owned() });
         }
         let direct = (cache == CacheMode::None).then(|| open(libc::O_DIRECT)).transpose();

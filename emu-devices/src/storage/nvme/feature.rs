@@ -125,7 +125,8 @@ impl Features {
             id::INTERRUPT_COALESCING => self.coalescing,
             id::INTERRUPT_VECTOR => {
                 let vector = vector(dword11, limits)?;
-                (self.not_coalesced >> vector & 1) as u32 * (1 << 16) | u32::from(vector)
+                let not_coalesced = self.not_coalesced & 1 << vector != 0;
+                u32::from(not_coalesced) << 16 | u32::from(vector)
             }
             id::WRITE_ATOMICITY => self.atomicity,
             id::ASYNC_EVENTS => self.events,

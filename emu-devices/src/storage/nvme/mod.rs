@@ -281,9 +281,9 @@ impl Nvme {
         completion.notified = false;
         self.touched |= 1 << queue;
         if self.backlog {
-            self.serve_all()
+            self.serve_all();
         } else {
-            self.post()
+            self.post();
         }
         Ok(())
     }

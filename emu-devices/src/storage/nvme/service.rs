@@ -219,9 +219,9 @@ impl Nvme {
         self.flush_for_shutdown();
         self.stop_if_idle();
         if self.backlog {
-            self.serve_all()
+            self.serve_all();
         } else {
-            self.submit()
+            self.submit();
         }
         self.post();
     }
