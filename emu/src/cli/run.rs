@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   emu run
   emu run --kernel vmlinuz --initrd initrd.gz --append 'console=ttyS0 quiet' --memory 1G --cpus 2
+  emu run --kernel vmlinuz --initrd initrd.img --disk debian.qcow2
   emu run --kernel test.elf --debug-exit --debugcon stdio --serial none --no-reboot
   emu run --kernel apic.flat --initrd environment --append verbose --debug-exit --test-device
   emu run --kernel xen --initrd 'vmlinuz console=hvc0' --initrd initrd.gz
@@ -37,7 +38,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE[ TEXT]", help_heading = "Boot", value_hint = ValueHint::FilePath)]
     initrd: Vec<Module>,
 
-    /// The kernel's command line
+    /// The kernel's command line [default with --disk: the serial console, and the first disk as root file system]
     #[arg(long, value_name = "TEXT", help_heading = "Boot", allow_hyphen_values = true)]
     append: Option<String>,
 
@@ -174,7 +175,7 @@ impl RunOptions {
         Ok(MachineConfig {
             kernel: self.kernel,
             initrd: self.initrd,
-            append: self.append.unwrap_or_default(),
+            append: self.append.or_else(|| self.disk.first().map(command_line_for)).unwrap_or_default(),
             memory: self.memory,
             cpus: self.cpus,
             engine: EngineSpec {
@@ -196,6 +197,12 @@ impl RunOptions {
             disks: self.disk,
         })
     }
+}
+
+/// The command line of a Linux system whose root file system is all of `disk`.
+pub fn command_line_for(disk: &DiskSpec) -> String {
+    let access = if disk.readonly { "ro" } else { "rw" };
+    format!("console=ttyS0,115200 root={} {access}", disk.bus.first_in_linux())
 }
 
 fn spelled(serial: &SerialSpec) -> String {

@@ -18,6 +18,16 @@ pub enum DiskBus {
     Nvme,
 }
 
+impl DiskBus {
+    /// What Linux calls the first disk there.
+    pub fn first_in_linux(self) -> &'static str {
+        match self {
+            DiskBus::Virtio => "/dev/vda",
+            DiskBus::Nvme => "/dev/nvme0n1",
+        }
+    }
+}
+
 /// A disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskSpec {
@@ -46,16 +56,7 @@ impl FromStr for DiskSpec {
         let mut parts = text.split(',');
         let path = parts.next().filter(|path| !path.is_empty());
         let path = path.ok_or("the file is missing; write FILE, as in disk.qcow2,bus=virtio")?;
-        let mut spec = DiskSpec {
-            path: path.into(),
-            format: None,
-            bus: DiskBus::Virtio,
-            readonly: false,
-            overlay: false,
-            cache: CacheMode::Writeback,
-            discard: false,
-            serial: None,
-        };
+        let mut spec = DiskSpec::new(path.into());
         for part in parts {
             spec.set(part)?;
         }
@@ -64,6 +65,20 @@ impl FromStr for DiskSpec {
 }
 
 impl DiskSpec {
+    /// A disk of which nothing is said but its image.
+    pub fn new(path: PathBuf) -> Self {
+        DiskSpec {
+            path,
+            format: None,
+            bus: DiskBus::Virtio,
+            readonly: false,
+            overlay: false,
+            cache: CacheMode::Writeback,
+            discard: false,
+            serial: None,
+        }
+    }
+
     fn set(&mut self, part: &str) -> Result<(), String> {
         match part.split_once('=').unwrap_or((part, "")) {
             ("readonly", "") => self.readonly = true,
