@@ -46,7 +46,7 @@ fn bench_of(disk: Arc<TestBackend>) -> Bench {
     let (wires, dma, messages) = wires(RAM, probe.line(0));
     let ahci = Ahci::new(wires, drives(&disk)).share();
     let bench = Bench { ahci, disk, dma, messages, probe };
-    bench.configure(pci::reg::COMMAND, 2, (command::MEMORY | command::BUS_MASTER) as u32);
+    bench.configure(pci::reg::COMMAND, 2, command::MEMORY | command::BUS_MASTER);
     for port in 0..2 {
         bench.start(port);
     }
@@ -447,10 +447,10 @@ fn messages_tell_of_what_is_left_too() {
 #[test]
 fn without_bus_mastering_commands_wait() {
     let bench = bench();
-    bench.configure(pci::reg::COMMAND, 2, command::MEMORY as u32);
+    bench.configure(pci::reg::COMMAND, 2, command::MEMORY);
     bench.issue(0, &fis(0xEC, 0, 0), &[(DATA, 512)]);
     assert_eq!(bench.port(0, px::CI), 1);
-    bench.configure(pci::reg::COMMAND, 2, (command::MEMORY | command::BUS_MASTER) as u32);
+    bench.configure(pci::reg::COMMAND, 2, command::MEMORY | command::BUS_MASTER);
     assert_eq!(bench.port(0, px::CI), 0);
 }
 

@@ -40,7 +40,7 @@ fn bench() -> Bench {
     let (wires, dma) = ide_wires(&probe);
     let ide = Ide::new(wires, drives(&disk)).share();
     let bench = Bench { ide, disk, dma, probe };
-    bench.configure(pci::reg::COMMAND, 2, (command::IO | command::BUS_MASTER) as u32);
+    bench.configure(pci::reg::COMMAND, 2, command::IO | command::BUS_MASTER);
     bench
 }
 
