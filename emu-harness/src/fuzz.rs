@@ -2,8 +2,10 @@
 //! whatever the bytes are. A panic is a finding. The same functions run on a bounded sequence of made-up inputs
 //! in the tests.
 
+mod ata;
 mod devices;
 
+pub use ata::{ahci, ide};
 pub use devices::virtio_block;
 
 use crate::{
@@ -146,13 +148,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_virtio_disk_outlives_any_guest() {
-        let mut random = Random::new(0x579B_DF13);
+    /// Inputs of a guest's length.
+    fn guests(target: fn(&[u8]), seed: u64) {
+        let mut random = Random::new(seed);
         for _ in 0..1500 {
             let data: Vec<u8> = (0..random.below(1500)).map(|_| random.bits() as u8).collect();
-            virtio_block(&data);
+            target(&data);
         }
+    }
+
+    #[test]
+    fn a_virtio_disk_outlives_any_guest() {
+        guests(virtio_block, 0x579B_DF13);
+    }
+
+    #[test]
+    fn an_ahci_controller_outlives_any_guest() {
+        guests(ahci, 0x68AC_E024);
+    }
+
+    #[test]
+    fn an_ide_controller_outlives_any_guest() {
+        guests(ide, 0x79BD_F135);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 mod disk;
 mod timestamp;
 
-pub use disk::{DiskBus, DiskSpec};
+pub use disk::{CdromSpec, DiskBus, DiskSpec};
 pub use timestamp::RtcSpec;
 
 /// Bytes in a MiB.
@@ -60,6 +60,8 @@ pub struct MachineConfig {
     pub trace: Vec<TraceSpec>,
     /// Disks, in the order in which the guest finds them.
     pub disks: Vec<DiskSpec>,
+    /// CD-ROM drives, which are behind the disks of the same bus.
+    pub cdroms: Vec<CdromSpec>,
 }
 
 impl Default for MachineConfig {
@@ -80,6 +82,7 @@ impl Default for MachineConfig {
             rtc: RtcSpec::Utc,
             trace: Vec::new(),
             disks: Vec::new(),
+            cdroms: Vec::new(),
         }
     }
 }

@@ -20,7 +20,7 @@ impl FunctionAddress {
     }
 
     /// The device number.
-    pub fn device(self) -> u8 {
+    pub const fn device(self) -> u8 {
         (self.0 >> 3) as u8 & 0x1F
     }
 }

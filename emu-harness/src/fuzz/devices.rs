@@ -12,8 +12,8 @@ use emu_devices::{
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-const RAM: u64 = 1 << 20;
-const FUNCTION: FunctionAddress = FunctionAddress::new(0, 1, 0);
+pub(super) const RAM: u64 = 1 << 20;
+pub(super) const FUNCTION: FunctionAddress = FunctionAddress::new(0, 1, 0);
 /// Where the windows of registers 1 (MSI-X) and 4 (everything else) are.
 const MSIX: u64 = 0xD100_0000;
 const WINDOW: u64 = 0xD000_0000;
@@ -32,10 +32,10 @@ impl MsiSink for Nowhere {
 }
 
 /// The next bytes of the input; zeroes behind its end.
-struct Input<'a>(&'a [u8]);
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl Input<'_> {
-    fn next(&mut self, len: u32) -> u64 {
+    pub(super) fn next(&mut self, len: u32) -> u64 {
         let taken = self.0.split_off(..self.0.len().min(len as usize)).unwrap_or_default();
         taken.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
@@ -149,7 +149,7 @@ impl<D: VirtioDevice> Guest<D> {
     }
 }
 
-fn wires(dma: &Dma) -> PciWires {
+pub(super) fn wires(dma: &Dma) -> PciWires {
     PciWires { intx: IrqLine::unconnected(), msi: Arc::new(Nowhere), dma: dma.clone() }
 }
 
@@ -179,14 +179,19 @@ where
 }
 
 /// A disk in memory, which waits until it is told to work.
-struct Disk {
+pub(super) struct Disk {
     bytes: Mutex<Vec<u8>>,
     waiting: Mutex<Vec<BlockRequest>>,
 }
 
 impl Disk {
+    /// A disk of zeroes.
+    pub(super) fn new(len: usize) -> Self {
+        Disk { bytes: Mutex::new(vec![0; len]), waiting: Mutex::default() }
+    }
+
     /// Does everything that it was asked for. Panics where that is not on the disk: the device is to look.
-    fn work(&self) {
+    pub(super) fn work(&self) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         for BlockRequest { operation, done } in waiting {
             let mut bytes = self.bytes.lock();
@@ -198,6 +203,14 @@ impl Disk {
                 Operation::Write { offset, data: Data::Guest(buffer), .. } => {
                     buffer.copy_to(0, &mut bytes[offset as usize..][..buffer.len()]);
                     Some(Data::Guest(buffer))
+                }
+                Operation::Read { offset, data: Data::Device(mut buffer) } => {
+                    buffer.copy_from_slice(&bytes[offset as usize..][..buffer.len()]);
+                    Some(Data::Device(buffer))
+                }
+                Operation::Write { offset, data: Data::Device(buffer), .. } => {
+                    bytes[offset as usize..][..buffer.len()].copy_from_slice(&buffer);
+                    Some(Data::Device(buffer))
                 }
                 Operation::Discard { offset, len } | Operation::WriteZeroes { offset, len, .. } => {
                     bytes[offset as usize..][..len as usize].fill(0);
@@ -231,7 +244,7 @@ impl BlockBackend for Disk {
 
 /// The virtio block device.
 pub fn virtio_block(data: &[u8]) {
-    let disk = Arc::new(Disk { bytes: Mutex::new(vec![0; 0x2_0000]), waiting: Mutex::default() });
+    let disk = Arc::new(Disk::new(0x2_0000));
     let make = || Block::new(BlockConfig { disk: disk.clone(), serial: "fuzz".to_owned(), queues: 2 });
     virtio(make, data, || disk.work());
 }

@@ -16,6 +16,10 @@ pub enum DiskBus {
     Virtio,
     /// An NVMe controller of its own.
     Nvme,
+    /// A serial ATA port of an AHCI controller.
+    Ahci,
+    /// A channel of an IDE controller.
+    Ide,
 }
 
 impl DiskBus {
@@ -24,7 +28,34 @@ impl DiskBus {
         match self {
             DiskBus::Virtio => "/dev/vda",
             DiskBus::Nvme => "/dev/nvme0n1",
+            DiskBus::Ahci | DiskBus::Ide => "/dev/sda",
         }
+    }
+}
+
+/// A CD-ROM drive, with a medium in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CdromSpec {
+    /// The image of the medium: its blocks, one behind the other.
+    pub path: PathBuf,
+    /// Where the guest finds the drive: [`DiskBus::Ahci`] or [`DiskBus::Ide`].
+    pub bus: DiskBus,
+}
+
+impl FromStr for CdromSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, bus) = match text.rsplit_once(",bus=") {
+            Some((path, "ahci")) => (path, DiskBus::Ahci),
+            Some((path, "ide")) => (path, DiskBus::Ide),
+            Some((_, name)) => return Err(format!("\"{name}\" is no bus for a CD-ROM; use ahci or ide")),
+            None => (text, DiskBus::Ahci),
+        };
+        if path.is_empty() {
+            return Err("the file is missing; write FILE, as in debian.iso".to_owned());
+        }
+        Ok(CdromSpec { path: path.into(), bus })
     }
 }
 
@@ -88,7 +119,9 @@ impl DiskSpec {
             ("format", name) => self.format = Some(name.parse()?),
             ("bus", "virtio") => self.bus = DiskBus::Virtio,
             ("bus", "nvme") => self.bus = DiskBus::Nvme,
-            ("bus", name) => return Err(format!("\"{name}\" is no bus; use virtio or nvme")),
+            ("bus", "ahci") => self.bus = DiskBus::Ahci,
+            ("bus", "ide") => self.bus = DiskBus::Ide,
+            ("bus", name) => return Err(format!("\"{name}\" is no bus; use virtio, nvme, ahci or ide")),
             ("cache", "writeback") => self.cache = CacheMode::Writeback,
             ("cache", "none") => self.cache = CacheMode::None,
             ("cache", "unsafe") => self.cache = CacheMode::Unsafe,
@@ -128,6 +161,28 @@ mod tests {
         assert_eq!(spec, expected);
         assert_eq!("b".parse::<DiskSpec>().unwrap().format, None);
         assert_eq!("b,bus=nvme".parse::<DiskSpec>().unwrap().bus, DiskBus::Nvme);
+    }
+
+    #[rstest]
+    #[case("a", DiskBus::Virtio)]
+    #[case("a,bus=virtio", DiskBus::Virtio)]
+    #[case("a,bus=ahci", DiskBus::Ahci)]
+    #[case("a,bus=ide", DiskBus::Ide)]
+    fn a_disk_is_on_the_bus_that_is_named(#[case] text: &str, #[case] bus: DiskBus) {
+        assert_eq!(text.parse::<DiskSpec>().unwrap().bus, bus);
+    }
+
+    #[rstest]
+    #[case("a.iso", Ok(("a.iso", DiskBus::Ahci)))]
+    #[case("a,b.iso,bus=ide", Ok(("a,b.iso", DiskBus::Ide)))]
+    #[case("a.iso,bus=virtio", Err("is no bus for a CD-ROM"))]
+    #[case(",bus=ahci", Err("the file is missing"))]
+    fn a_cdrom_is_a_file_and_a_bus(#[case] text: &str, #[case] expected: Result<(&str, DiskBus), &str>) {
+        match (text.parse::<CdromSpec>(), expected) {
+            (Ok(spec), Ok((path, bus))) => assert_eq!(spec, CdromSpec { path: path.into(), bus }),
+            (Err(error), Err(reason)) => assert!(error.contains(reason), "{error}"),
+            (spec, expected) => panic!("{spec:?}, but {expected:?}"),
+        }
     }
 
     #[rstest]

@@ -5,11 +5,11 @@
 //! is in raw mode with an escape key (see [`input`]); [`terminal`] restores it whatever happens.
 
 use crate::{
-    config::{DiskBus, DiskSpec, MachineConfig, SerialSpec, TraceKind},
+    config::{CdromSpec, DiskBus, DiskSpec, MachineConfig, SerialSpec, TraceKind},
     exit::OptionError,
 };
 use emu_core::backend::BlockBackend;
-use emu_disk::{DiskOptions, SpaceWatch};
+use emu_disk::{CacheMode, DiskOptions, Format, SpaceWatch};
 use std::{
     fs::File,
     io,
@@ -41,8 +41,19 @@ pub struct DiskPort {
     pub disk: Arc<dyn BlockBackend>,
     /// Where the guest finds it.
     pub bus: DiskBus,
+    /// What it is for the guest.
+    pub kind: DiskKind,
     /// Its serial number.
     pub serial: String,
+}
+
+/// What an image is for the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskKind {
+    /// A disk.
+    Disk,
+    /// The medium in a CD-ROM drive.
+    Cdrom,
 }
 
 /// Everything outside the machine that it prints to or hears from, opened before it starts.
@@ -80,6 +91,8 @@ impl HostPorts {
             traces.push((trace.kind, opener.file("--trace", &trace.path)?));
         }
         let disks = config.disks.iter().enumerate().map(|(number, spec)| open_disk(number, spec));
+        let cdroms = config.cdroms.iter().enumerate().map(|(number, spec)| open_cdrom(number, spec));
+        let disks = disks.chain(cdroms);
         Ok(HostPorts { serial, debugcon, traces, disks: disks.collect::<Result<_, _>>()? })
     }
 }
@@ -90,7 +103,24 @@ fn open_disk(number: usize, spec: &DiskSpec) -> Result<DiskPort, OptionError> {
     let options = DiskOptions { path, format, readonly, overlay, cache, discard, space_watch };
     let disk = emu_disk::open(&options)
         .map_err(|error| OptionError::new("--disk", options.path.display(), error))?;
-    Ok(DiskPort { disk, bus, serial: serial.unwrap_or_else(|| format!("emu-disk-{}", number + 1)) })
+    let kind = DiskKind::Disk;
+    Ok(DiskPort { disk, bus, kind, serial: serial.unwrap_or_else(|| format!("emu-disk-{}", number + 1)) })
+}
+
+fn open_cdrom(number: usize, spec: &CdromSpec) -> Result<DiskPort, OptionError> {
+    let CdromSpec { path, bus } = spec.clone();
+    let options = DiskOptions {
+        path,
+        format: Some(Format::Raw),
+        readonly: true,
+        overlay: false,
+        cache: CacheMode::Writeback,
+        discard: false,
+        space_watch: None,
+    };
+    let disk = emu_disk::open(&options)
+        .map_err(|error| OptionError::new("--cdrom", options.path.display(), error))?;
+    Ok(DiskPort { disk, bus, kind: DiskKind::Cdrom, serial: format!("emu-cdrom-{}", number + 1) })
 }
 
 /// Tells the user why a guest's writes stand still.

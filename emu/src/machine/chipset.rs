@@ -76,6 +76,14 @@ pub enum ChipsetError {
     /// More cards than slots. This is the user's.
     #[error("all PCI slots are taken; use fewer disks")]
     NoSlot,
+    /// More drives than ports. This is the user's.
+    #[error("bus={bus} has room for {room} drives; put others on another bus")]
+    NoPort {
+        /// The bus.
+        bus: &'static str,
+        /// Its ports.
+        room: usize,
+    },
 }
 
 /// What the chipset is built around.
@@ -192,7 +200,7 @@ impl Chipset {
         if parts.config.test_device {
             test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins))?;
         }
-        storage::add(&mut chipset, parts, &mut slots, disks)?;
+        storage::add(&mut chipset, parts, &mut slots, &isa, disks)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);
         Ok(chipset)
     }

@@ -9,6 +9,7 @@
 //! its own lock; nothing is locked while a guest computes.
 
 mod a20;
+mod ata;
 mod boot;
 mod chipset;
 mod cpu_io;

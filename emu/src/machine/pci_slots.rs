@@ -44,7 +44,7 @@ impl PciSlots {
     }
 
     /// The wires of device number `device`.
-    fn wires(&self, device: u8) -> PciWires {
+    pub fn wires(&self, device: u8) -> PciWires {
         let intx = IrqLine::new(self.interrupts.clone(), pci::input(device, 0));
         PciWires { intx, msi: self.msi.clone(), dma: self.dma.clone() }
     }

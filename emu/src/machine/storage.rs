@@ -1,10 +1,12 @@
-//! Disks on the board: a controller for each, and what is under way between controllers and images.
+//! Disks on the board: their controllers, and what is under way between controllers and images.
 //!
 //! A reset of the machine forgets what its controllers have asked for, but an image would still write its answers to
 //! memory, where the next kernel is by then. So the machine waits for its disks before it resets anything.
 
 use super::{
+    ata::AtaDrives,
     chipset::{Chipset, ChipsetError, ChipsetParts},
+    isa::IsaInterrupts,
     pci_slots::PciSlots,
 };
 use crate::{config::DiskBus, console::DiskPort};
@@ -87,14 +89,16 @@ impl BlockBackend for Counted {
     }
 }
 
-/// Puts a controller for each disk on the board.
+/// Puts disks and their controllers on the board: one for each virtio disk, and one for all of AHCI and of IDE.
 pub fn add(
     chipset: &mut Chipset,
     parts: &ChipsetParts<'_>,
     slots: &mut PciSlots,
+    isa: &Arc<IsaInterrupts>,
     disks: Vec<DiskPort>,
 ) -> Result<(), ChipsetError> {
-    for DiskPort { disk, bus, serial } in disks {
+    let mut drives = AtaDrives::default();
+    for DiskPort { disk, bus, kind, serial } in disks {
         let disk: Arc<dyn BlockBackend> = Arc::new(Counted { disk, storage: chipset.storage.clone() });
         match bus {
             DiskBus::Virtio => {
@@ -112,9 +116,11 @@ pub fn add(
                 let function = Nvme::new(NvmeArgs { wires, backend: disk, options }).connect();
                 chipset.add_function(address, &function, WindowTargets::memory(function.clone()))?;
             }
+            DiskBus::Ahci => drives.add_serial(disk, kind, serial)?,
+            DiskBus::Ide => drives.add_parallel(disk, kind, serial)?,
         }
     }
-    Ok(())
+    drives.connect(chipset, slots, isa)
 }
 
 #[cfg(test)]
