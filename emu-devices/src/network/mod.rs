@@ -11,8 +11,11 @@ mod cable;
 mod checksum;
 pub mod e1000;
 mod ethernet;
+mod microwire;
+mod offload;
 #[cfg(test)]
 mod recorder;
+pub mod rtl8139;
 
 pub use cable::{Cable, CardWires, NetworkCard, connect};
 

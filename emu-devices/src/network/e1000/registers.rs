@@ -48,7 +48,6 @@ pub(super) mod reg {
     pub const MPTC: u32 = 0x40F0;
     pub const BPTC: u32 = 0x40F4;
     pub const TSCTC: u32 = 0x40F8;
-    pub const TSCTFC: u32 = 0x40FC;
     pub const LAST_STATISTIC: u32 = 0x4120;
     pub const RXCSUM: u32 = 0x5000;
     pub const MTA: u32 = 0x5200;

@@ -1,12 +1,12 @@
 //! Sending: descriptors, and the offloads that they ask for. 8254x manual, sections 3.3 to 3.5.
 
 use super::{
-    super::{checksum, ethernet, ethernet::Transport},
+    super::{checksum, ethernet, offload},
     DESCRIPTOR, E1000,
     registers::{Registers, cause, ctrl, reg, tctl},
 };
 use emu_core::{
-    backend::{ChecksumOffload, MAX_PACKET, Packet, Segmentation, SegmentationKind},
+    backend::{ChecksumOffload, MAX_PACKET, Packet},
     memory::Dma,
 };
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,7 @@ impl Transmitter {
         }
         if bits & command::VLE != 0 && registers[reg::CTRL] & ctrl::VME != 0 {
             let control = u16::from_le_bytes([descriptor[14], descriptor[15]]);
-            tag(&mut packet, registers[reg::VET] as u16, control);
+            offload::insert_tag(&mut packet, registers[reg::VET] as u16, control);
         }
         Some(packet)
     }
@@ -156,23 +156,11 @@ impl Transmitter {
         Some(())
     }
 
-    /// A packet to be cut: the driver has left lengths out, as they differ from segment to segment.
     fn segmentation(&self, packet: &mut Packet) -> Option<()> {
-        let Context { headers, segment: size, command, .. } = self.context;
-        let layout = Transport::of(&packet.bytes).filter(|_| command & command::TCP != 0)?;
-        let whole = layout.tcp_headers(&packet.bytes)?;
-        if whole != usize::from(headers) || size == 0 {
-            return None;
-        }
-        layout.set_lengths(&mut packet.bytes);
-        layout.set_pseudo_header(&mut packet.bytes);
-        packet.checksum =
-            Some(ChecksumOffload { start: layout.start as u16, offset: layout.checksum_offset() as u16 });
-        let kind = if layout.v6 { SegmentationKind::Tcp6 } else { SegmentationKind::Tcp4 };
-        if packet.bytes.len() - whole > usize::from(size) {
-            packet.segmentation = Some(Segmentation { kind, size, headers: headers.into(), ecn: false });
-        }
-        Some(())
+        let Context { headers, segment, command, .. } = self.context;
+        let cut = command & command::TCP != 0;
+        let whole = offload::tcp_segmentation(packet, segment).filter(|_| cut)?;
+        (whole == usize::from(headers)).then_some(())
     }
 }
 
@@ -197,17 +185,6 @@ fn sum_later(packet: &mut Packet, sum: Sum) {
             packet.checksum = Some(ChecksumOffload { start: sum.start.into(), offset: offset.into() });
         }
         _ => sum_now(&mut packet.bytes, sum),
-    }
-}
-
-/// Puts a VLAN tag into `packet`, and moves what is said of its bytes.
-fn tag(packet: &mut Packet, kind: u16, control: u16) {
-    ethernet::insert_tag(&mut packet.bytes, kind, control);
-    if let Some(checksum) = &mut packet.checksum {
-        checksum.start += ethernet::TAG as u16;
-    }
-    if let Some(segmentation) = &mut packet.segmentation {
-        segmentation.headers += ethernet::TAG as u16;
     }
 }
 
