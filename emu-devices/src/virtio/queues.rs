@@ -63,6 +63,27 @@ impl Queues {
         }
     }
 
+    /// Gives chains of one queue back, as [`complete`](Self::complete) does, so that the driver sees all at once.
+    pub fn complete_all(&mut self, chains: Vec<(Chain, u32)>) {
+        let Some((first, _)) = chains.first() else { return };
+        let queue = first.queue;
+        if chains.iter().all(|(chain, _)| self.holds(chain) && chain.queue == queue) {
+            let used = chains.iter().map(|(chain, written)| (chain.head, *written));
+            let result = self.rings[usize::from(queue)].push_all(&self.dma, used);
+            self.checked(queue, result);
+        }
+    }
+
+    /// Whether `queue` can be worked with.
+    pub fn is_ready(&self, queue: u16) -> bool {
+        self.is_usable() && self.rings.get(usize::from(queue)).is_some_and(|ring| ring.enabled)
+    }
+
+    /// Descriptors of `queue`, as the driver has it.
+    pub fn size(&self, queue: u16) -> u16 {
+        self.rings.get(usize::from(queue)).map_or(0, |ring| ring.size)
+    }
+
     /// Whether `chain` is still the driver's to get back, and its memory to be written: there was no reset since.
     pub fn holds(&self, chain: &Chain) -> bool {
         self.is_usable() && chain.life == self.life
