@@ -61,6 +61,11 @@ impl Cable {
         Cable { backend, outgoing: Vec::new(), bytes: 0, refused: false }
     }
 
+    /// Packets are for `receiver`.
+    pub fn connect(&self, receiver: Arc<dyn NetworkReceiver>) {
+        self.backend.connect(receiver);
+    }
+
     /// Whether something is plugged in at the other end.
     pub fn is_up(&self) -> bool {
         self.backend.link_up()

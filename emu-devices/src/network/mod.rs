@@ -14,10 +14,12 @@ mod ethernet;
 mod microwire;
 mod offload;
 #[cfg(test)]
-mod recorder;
+pub(crate) mod recorder;
 pub mod rtl8139;
 
 pub use cable::{Cable, CardWires, NetworkCard, connect};
+pub(crate) use checksum::fill as fill_checksum;
+pub(crate) use ethernet::{Destination, Transport, VLAN, destination, vlan_tag};
 
 /// An Ethernet address.
 pub type MacAddress = [u8; 6];

@@ -3,7 +3,7 @@
 use super::{CardWires, MacAddress};
 use crate::{pci::PciWires, probe::Probe};
 use emu_core::{
-    backend::{NetworkBackend, NetworkReceiver, Packet},
+    backend::{Acceptance, NetworkBackend, NetworkReceiver, Packet},
     bus::MsiSink,
     memory::{Dma, GuestMemory, PhysicalMemory},
 };
@@ -47,6 +47,11 @@ impl Recorder {
     pub fn offer(&self, packets: &[Packet]) -> usize {
         let receiver = self.receiver.lock().clone().expect("a card is connected");
         receiver.receive(packets)
+    }
+
+    /// What the card takes unfinished.
+    pub fn accepts(&self) -> Acceptance {
+        self.receiver.lock().clone().expect("a card is connected").accepts()
     }
 
     /// What was sent since the last time.
