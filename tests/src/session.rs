@@ -125,6 +125,17 @@ impl Session {
         }
     }
 
+    /// Kills the process (SIGKILL), if it has not ended. Returns what it had said since the last match.
+    pub fn kill(mut self) -> String {
+        self.child.kill().expect("a child of ours can be killed");
+        self.child.wait().expect("a child can be waited for");
+        // On a terminal this would have no end.
+        while let Ok(chunk) = self.chunks.recv_timeout(Duration::from_secs(5)) {
+            self.hear(&chunk);
+        }
+        self.said.split_off(self.matched)
+    }
+
     /// Asserts that `text` is not among what was said so far.
     #[track_caller]
     pub fn refuse(&self, text: &str) {
@@ -258,6 +269,13 @@ mod tests {
         let before = session.terminal_modes().local_modes;
         session.finish(0, LIMIT);
         assert_ne!(tcgetattr(&terminal).unwrap().local_modes, before);
+    }
+
+    #[test]
+    fn what_was_said_before_a_kill_is_heard() {
+        let mut session = Session::on_pipes(shell("echo one; echo two; exec sleep 100"));
+        session.expect("two", LIMIT);
+        assert_eq!(session.kill(), "\n");
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! done. Backends call back with no lock of theirs held, since the device takes its own then.
 
 mod block;
+mod message;
 mod network;
 
 pub use block::{BlockBackend, BlockError, BlockGeometry, BlockRequest, Completion, Data, Operation};
+pub use message::{MessageBackend, Reply};
 pub use network::{
     Acceptance, ChecksumOffload, MAX_PACKET, NetworkBackend, NetworkReceiver, Packet, Segmentation,
     SegmentationKind,

@@ -5,6 +5,7 @@
 //! benchmark's cost, and the checksum must be the same on both.
 
 mod command;
+mod io;
 mod report;
 mod run;
 
@@ -34,7 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Options of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Command of the emulator to compare with, its standard output being the guest's serial port;
     /// {kernel} {initrd} {append} {memory} are filled in (default: QEMU TCG, if it is installed)
     #[arg(long, value_name = "COMMAND")]
@@ -53,8 +57,18 @@ pub struct Options {
     profile: String,
 }
 
+/// Other things to measure.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Disks and network of a Debian guest, on emu and on QEMU in turn
+    Io(io::Options),
+}
+
 /// Runs `cargo xtask bench`.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(Other::Io(options)) = &options.other {
+        return io::run(options);
+    }
     let guest = guests::obtain(Guest::Benchmark)?;
     let emu = build_emu(&options.profile)?;
     let append = command_line(&options.filter, options.scale);

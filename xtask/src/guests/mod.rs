@@ -6,6 +6,7 @@
 
 mod benchmark;
 mod modules;
+pub mod task;
 
 pub use benchmark::native_program;
 
@@ -61,6 +62,9 @@ pub enum Guest {
     /// Debian's amd64 kernel for clouds with its modules of ciphers, digests and RAID. Process 1 loads them and tells
     /// what they choose, prints `emu-guest: done failures=N`, and powers off.
     Modules,
+    /// Debian's amd64 kernel for clouds with its drivers of devices, and busybox. Process 1 does what `task=` in the
+    /// kernel's command line names: a function of `init/devices.sh`.
+    Devices,
     /// Debian 12 with systemd and an ssh server, on a disk image.
     Debian,
 }
@@ -105,13 +109,14 @@ impl Variant {
 
 impl Guest {
     /// Every guest.
-    pub const ALL: [Guest; 7] = [
+    pub const ALL: [Guest; 8] = [
         Guest::LinuxCloud,
         Guest::Linux686,
         Guest::Linux686Pae,
         Guest::Memtest,
         Guest::Benchmark,
         Guest::Modules,
+        Guest::Devices,
         Guest::Debian,
     ];
 
@@ -124,6 +129,7 @@ impl Guest {
             Guest::Memtest => "memtest86+",
             Guest::Benchmark => "benchmark",
             Guest::Modules => "modules",
+            Guest::Devices => "devices",
             Guest::Debian => "debian",
         }
     }
@@ -133,7 +139,8 @@ impl Guest {
         let parts = match self {
             Guest::Memtest => String::new(),
             Guest::Benchmark => benchmark::recipe()?,
-            Guest::Modules => modules::recipe(),
+            Guest::Modules => modules::CODE.recipe(),
+            Guest::Devices => modules::DEVICES.recipe(),
             Guest::Debian => debian::recipe(),
             _ => Variant::ALL.map(Variant::script).join("\n"),
         };
@@ -173,7 +180,7 @@ impl GuestFiles {
         self.folder.join("debian.raw")
     }
 
-    /// The initramfs of the guest of modules.
+    /// The initramfs of the guests of modules and of devices.
     pub fn modules_initrd(&self) -> PathBuf {
         self.folder.join("initrd.gz")
     }
@@ -253,7 +260,8 @@ fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
             let package = fetch_deb("memtest86+", "amd64", store, &Told)?;
             copy(&package.join("boot/memtest86+x64.bin"), &files.kernel())?;
         }
-        Guest::Modules => modules::make(&files, store)?,
+        Guest::Modules => modules::make(&files, store, &modules::CODE)?,
+        Guest::Devices => modules::make(&files, store, &modules::DEVICES)?,
         Guest::Debian => {
             debian::obtain(&files.folder, &Told)?;
         }

@@ -1,5 +1,6 @@
-//! Builds the guest of modules: the kernel for clouds with those of its modules that choose their code by what the
-//! processor can, ciphers, digests and RAID. Kernel and modules are of one package: they fit no other version.
+//! Builds guests of the kernel for clouds with some of its modules: those that choose their code by what the processor
+//! can, ciphers, digests and RAID; or the drivers of devices. Kernel and modules are of one package: they fit no other
+//! version.
 
 use super::{GuestFiles, Told, copy, remove, write};
 use anyhow::{Context, Result};
@@ -13,42 +14,80 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How the paths of the modules that go into the guest begin, in the kernel's folder of modules. Debian compresses
-/// modules in some releases, which lengthens their names.
-const WANTED: [&str; 6] = [
-    "arch/x86/crypto/",
-    "crypto/",
-    "lib/",
-    "drivers/block/brd.ko",
-    "drivers/md/md-mod.ko",
-    "drivers/md/raid456.ko",
-];
-
-/// What the guest is made from.
-pub fn recipe() -> String {
-    format!("{WANTED:?}\n{}", script())
+/// What goes into a guest beside kernel and busybox.
+#[derive(Debug)]
+pub struct Contents {
+    /// How the paths of the modules begin, in the kernel's folder of modules. Debian compresses modules in some
+    /// releases, which lengthens their names.
+    modules: &'static [&'static str],
+    /// The parts of /init, behind what begins all of them.
+    script: &'static [&'static str],
 }
 
-/// The whole of /init.
-fn script() -> String {
-    [include_str!("init/begin.sh"), include_str!("init/checks.sh"), include_str!("init/modules.sh")].concat()
+/// Ciphers, digests and RAID.
+pub const CODE: Contents = Contents {
+    modules: &[
+        "arch/x86/crypto/",
+        "crypto/",
+        "lib/",
+        "drivers/block/brd.ko",
+        "drivers/md/md-mod.ko",
+        "drivers/md/raid456.ko",
+    ],
+    script: &[include_str!("init/checks.sh"), include_str!("init/modules.sh")],
+};
+
+/// Drivers of devices. The script does what `task=` in the kernel's command line names.
+pub const DEVICES: Contents = Contents {
+    modules: &[
+        "drivers/virtio/",
+        "drivers/block/virtio_blk.ko",
+        "drivers/char/virtio_console.ko",
+        "drivers/char/hw_random/virtio-rng.ko",
+        "drivers/net/virtio_net.ko",
+        "drivers/net/net_failover.ko",
+        "net/core/failover.ko",
+        "net/vmw_vsock/",
+        "fs/9p/",
+        "fs/fscache/",
+        "fs/netfs/",
+        "net/9p/",
+        "drivers/ata/",
+        "drivers/scsi/sd_mod.ko",
+        "drivers/scsi/sr_mod.ko",
+        "drivers/cdrom/",
+        "fs/isofs/",
+    ],
+    script: &[include_str!("init/devices.sh")],
+};
+
+impl Contents {
+    /// What the guest is made from.
+    pub fn recipe(&self) -> String {
+        format!("{:?}\n{}", self.modules, self.init())
+    }
+
+    /// The whole of /init.
+    fn init(&self) -> String {
+        [&[include_str!("init/begin.sh")], self.script].concat().concat()
+    }
 }
 
 /// Fetches kernel and modules, and packs them with busybox.
-pub fn make(files: &GuestFiles, store: &Path) -> Result<()> {
+pub fn make(files: &GuestFiles, store: &Path, contents: &Contents) -> Result<()> {
     let package = resolve_dependency("linux-image-cloud-amd64", "amd64", store, &Told)?;
     let unpacked = fetch_deb(&package, "amd64", store, &Told)?;
     copy(&kernel_in(&unpacked, &package)?, &files.kernel())?;
     let busybox = busybox_in(&fetch_deb("busybox-static", "amd64", store, &Told)?)?;
     let busybox = fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
-    let mut tree = shell_initramfs(busybox, &script());
+    let mut tree = shell_initramfs(busybox, &contents.init());
     tree.directory("/tmp");
     let folder = modules_in(&unpacked, &package)?;
     for file in files_below(&folder)? {
         let path = file.strip_prefix(&folder).context("a file is outside of the folder that it is in")?;
         // VERSION/kernel/PATH
         let below: PathBuf = path.components().skip(2).collect();
-        if WANTED.iter().any(|wanted| below.to_string_lossy().starts_with(wanted)) {
+        if contents.modules.iter().any(|wanted| below.to_string_lossy().starts_with(wanted)) {
             let module = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
             tree.file(&format!("/lib/modules/{}", path.display()), 0o644, module);
         }

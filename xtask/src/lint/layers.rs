@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The crates that know one thing each: they see the core and nothing beside them.
-const PARTS: [&str; 6] = ["emu-accel", "emu-devices", "emu-disk", "emu-jit", "emu-net", "firmware"];
+const PARTS: [&str; 7] =
+    ["emu-accel", "emu-devices", "emu-disk", "emu-jit", "emu-net", "emu-share", "firmware"];
 
 /// The workspace crates that `krate` may depend on, in any kind of dependency; `None` for a crate without a
 /// place.
