@@ -7,9 +7,11 @@ use emu_core::{clock::wall_clock_seconds, cpu_model, region::Thresholds};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 mod disk;
+mod network;
 mod timestamp;
 
 pub use disk::{DiskBus, DiskSpec};
+pub use network::{NetworkCardSpec, NetworkModel};
 pub use timestamp::RtcSpec;
 
 /// Bytes in a MiB.
@@ -60,6 +62,8 @@ pub struct MachineConfig {
     pub trace: Vec<TraceSpec>,
     /// Disks, in the order in which the guest finds them.
     pub disks: Vec<DiskSpec>,
+    /// Network cards, in the order in which the guest finds them.
+    pub networks: Vec<NetworkCardSpec>,
 }
 
 impl Default for MachineConfig {
@@ -80,6 +84,7 @@ impl Default for MachineConfig {
             rtc: RtcSpec::Utc,
             trace: Vec::new(),
             disks: Vec::new(),
+            networks: Vec::new(),
         }
     }
 }

@@ -194,6 +194,7 @@ impl RunOptions {
             rtc: self.rtc,
             trace: self.trace,
             disks: self.disk,
+            networks: Vec::new(),
         })
     }
 }

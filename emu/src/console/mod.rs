@@ -8,7 +8,7 @@ use crate::{
     config::{DiskBus, DiskSpec, MachineConfig, SerialSpec, TraceKind},
     exit::OptionError,
 };
-use emu_core::backend::BlockBackend;
+use emu_core::backend::{BlockBackend, NetworkBackend};
 use emu_disk::{DiskOptions, SpaceWatch};
 use std::{
     fs::File,
@@ -55,6 +55,8 @@ pub struct HostPorts {
     pub traces: Vec<(TraceKind, ByteSink)>,
     /// The disks, in the order in which the guest finds them.
     pub disks: Vec<DiskPort>,
+    /// What the cables of [`MachineConfig::networks`] lead to, in their order.
+    pub networks: Vec<Arc<dyn NetworkBackend>>,
 }
 
 impl HostPorts {
@@ -80,7 +82,8 @@ impl HostPorts {
             traces.push((trace.kind, opener.file("--trace", &trace.path)?));
         }
         let disks = config.disks.iter().enumerate().map(|(number, spec)| open_disk(number, spec));
-        Ok(HostPorts { serial, debugcon, traces, disks: disks.collect::<Result<_, _>>()? })
+        let disks = disks.collect::<Result<_, _>>()?;
+        Ok(HostPorts { serial, debugcon, traces, disks, networks: Vec::new() })
     }
 }
 

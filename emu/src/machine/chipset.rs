@@ -7,6 +7,7 @@ use super::{
     a20::{A20Gate, A20Source, ResetLine},
     isa::{IsaInterrupts, Source},
     lifecycle::{Event, Lifecycle},
+    network,
     pci_slots::PciSlots,
     relocation::{Movable, Relocations},
     serial::{COM_PORTS, Output},
@@ -18,6 +19,7 @@ use crate::{
     console::{ByteSink, DiskPort},
 };
 use emu_core::{
+    backend::NetworkBackend,
     bus::{Bus, Device, IrqLine, MmioIo, PortIo, RegionConflict},
     clock::{Timer, TimerQueue},
     cpu_model::{CRYSTAL_HERTZ, CpuModel, Feature, TSC_HERTZ},
@@ -74,7 +76,7 @@ pub enum ChipsetError {
     #[error(transparent)]
     Function(#[from] FunctionTaken),
     /// More cards than slots. This is the user's.
-    #[error("all PCI slots are taken; use fewer disks")]
+    #[error("all PCI slots are taken; use fewer disks or network cards")]
     NoSlot,
 }
 
@@ -134,12 +136,14 @@ fn connect<D: Send + 'static>(timer: &Timer, device: &Arc<Mutex<D>>, expire: fn(
 }
 
 impl Chipset {
-    /// Builds and connects everything. `serial` are the outputs of the serial ports.
+    /// Builds and connects everything. `serial` are the outputs of the serial ports, `networks` what the cables of
+    /// network cards lead to.
     pub fn new(
         parts: &ChipsetParts<'_>,
         serial: Vec<ByteSink>,
         debugcon: Option<ByteSink>,
         disks: Vec<DiskPort>,
+        networks: Vec<Arc<dyn NetworkBackend>>,
     ) -> Result<Self, ChipsetError> {
         let apics = local_apics(parts);
         let io_apic = IoApic::new(apics.clone());
@@ -191,6 +195,10 @@ impl Chipset {
         chipset.add_debug_ports(parts, debugcon)?;
         if parts.config.test_device {
             test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins))?;
+        }
+        // Cards of networks come first: guests name interfaces by slots, and disks come and go.
+        for (card, backend) in parts.config.networks.iter().zip(networks) {
+            network::add(&mut chipset, &mut slots, *card, backend)?;
         }
         storage::add(&mut chipset, parts, &mut slots, disks)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);

@@ -16,6 +16,7 @@ mod firmware_setup;
 mod isa;
 mod layout;
 mod lifecycle;
+mod network;
 mod pci_setup;
 mod pci_slots;
 mod relocation;
@@ -112,8 +113,8 @@ impl Machine {
             lifecycle: &lifecycle,
         };
         let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
-        let chipset =
-            Chipset::new(&parts, outputs, ports.debugcon, ports.disks).map_err(anyhow::Error::new)?;
+        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, ports.networks)
+            .map_err(anyhow::Error::new)?;
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
             Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));

@@ -24,7 +24,7 @@ use emu_core::{
     bus::{Device, IoError, IoResult, MmioIo, PortIo, Snapshot},
     memory::Dma,
 };
-use registers::{REGISTERS, Registers, TCR_VERSION, cpcr, cr, isr, reg, tsd};
+use registers::{REGISTERS, Registers, cpcr, cr, isr, reg, tsd};
 use serde::{Deserialize, Serialize};
 
 const VENDOR: u16 = 0x10EC;

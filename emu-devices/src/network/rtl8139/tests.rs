@@ -3,7 +3,7 @@ use super::{
         connect,
         recorder::{Bench, MAC, PIN, frame, packet, tcp4},
     },
-    registers::rcr,
+    registers::{TCR_VERSION, rcr},
     *,
 };
 use emu_core::backend::{ChecksumOffload, SegmentationKind};
