@@ -2,6 +2,10 @@
 //! whatever the bytes are. A panic is a finding. The same functions run on a bounded sequence of made-up inputs
 //! in the tests.
 
+mod cards;
+
+pub use cards::{e1000, rtl8139, virtio_net};
+
 use crate::{
     corpus::{Case, Mode, parse},
     interpreter::Interpreter,

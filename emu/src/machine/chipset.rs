@@ -1,6 +1,6 @@
 //! The chipset: every device of the machine, what its wires are connected to, and where it is on the bus.
 //!
-//! A PC of the Q35 kind without graphics and network. This is the one place that knows all devices; each
+//! A PC of the Q35 kind without graphics. This is the one place that knows all devices; each
 //! knows nothing but its wires.
 
 use super::{
