@@ -11,7 +11,7 @@ mod network;
 mod timestamp;
 
 pub use disk::{DiskBus, DiskSpec};
-pub use network::{NetworkCardSpec, NetworkModel};
+pub use network::{NetOption, NetworkCardSpec, NetworkModel, problem as network_problem};
 pub use timestamp::RtcSpec;
 
 /// Bytes in a MiB.

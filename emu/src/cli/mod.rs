@@ -11,6 +11,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 mod check;
 mod cpu;
 mod demo;
+mod network;
 mod run;
 mod test;
 mod usage;

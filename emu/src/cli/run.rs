@@ -1,6 +1,6 @@
 //! `emu run`.
 
-use super::{check, cpu::WithModelNames};
+use super::{check, cpu::WithModelNames, network::NetworkOptions};
 use crate::{
     config::{
         CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf, JitStress, MachineConfig,
@@ -104,6 +104,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE[,...]", help_heading = "Machine")]
     disk: Vec<DiskSpec>,
 
+    #[command(flatten)]
+    network: NetworkOptions,
+
     /// Connect the next serial port to stdio, file:PATH, pty or none; repeatable [default: stdio]
     #[arg(long, value_name = "DEST", help_heading = "Ports")]
     serial: Vec<SerialSpec>,
@@ -194,7 +197,7 @@ impl RunOptions {
             rtc: self.rtc,
             trace: self.trace,
             disks: self.disk,
-            networks: Vec::new(),
+            networks: self.network.cards()?,
         })
     }
 }

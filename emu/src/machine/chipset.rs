@@ -16,10 +16,9 @@ use super::{
 };
 use crate::{
     config::MachineConfig,
-    console::{ByteSink, DiskPort},
+    console::{ByteSink, DiskPort, NetworkPort},
 };
 use emu_core::{
-    backend::NetworkBackend,
     bus::{Bus, Device, IrqLine, MmioIo, PortIo, RegionConflict},
     clock::{Timer, TimerQueue},
     cpu_model::{CRYSTAL_HERTZ, CpuModel, Feature, TSC_HERTZ},
@@ -136,14 +135,14 @@ fn connect<D: Send + 'static>(timer: &Timer, device: &Arc<Mutex<D>>, expire: fn(
 }
 
 impl Chipset {
-    /// Builds and connects everything. `serial` are the outputs of the serial ports, `networks` what the cables of
-    /// network cards lead to.
+    /// Builds and connects everything. `serial` are the outputs of the serial ports, `networks` the network
+    /// cards with what their cables lead to.
     pub fn new(
         parts: &ChipsetParts<'_>,
         serial: Vec<ByteSink>,
         debugcon: Option<ByteSink>,
         disks: Vec<DiskPort>,
-        networks: Vec<Arc<dyn NetworkBackend>>,
+        networks: Vec<NetworkPort>,
     ) -> Result<Self, ChipsetError> {
         let apics = local_apics(parts);
         let io_apic = IoApic::new(apics.clone());
@@ -197,8 +196,8 @@ impl Chipset {
             test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins))?;
         }
         // Cards of networks come first: guests name interfaces by slots, and disks come and go.
-        for (card, backend) in parts.config.networks.iter().zip(networks) {
-            network::add(&mut chipset, &mut slots, *card, backend)?;
+        for port in networks {
+            network::add(&mut chipset, &mut slots, port)?;
         }
         storage::add(&mut chipset, parts, &mut slots, disks)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);

@@ -113,7 +113,9 @@ impl Machine {
             lifecycle: &lifecycle,
         };
         let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
-        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, ports.networks)
+        let networks = ports.networks.into_iter().map(|port| network::captured(port, timers.clock()));
+        let networks = networks.collect::<Result<_, _>>()?;
+        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, networks)
             .map_err(anyhow::Error::new)?;
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =

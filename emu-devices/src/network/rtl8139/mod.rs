@@ -10,6 +10,7 @@
 
 mod receive;
 mod registers;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -26,6 +27,7 @@ use emu_core::{
 };
 use registers::{REGISTERS, Registers, cpcr, cr, isr, reg, tsd};
 use serde::{Deserialize, Serialize};
+use tally::Tally;
 
 const VENDOR: u16 = 0x10EC;
 const DEVICE: u16 = 0x8139;
@@ -62,33 +64,6 @@ const TPPOLL_INTERRUPT: u8 = 1 << 0;
 const TPPOLL_QUEUES: u8 = 0xC0;
 /// Dump the tally counters.
 const DTCCR_COMMAND: u32 = 1 << 3;
-
-/// What has happened to packets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Tally {
-    sent: u64,
-    received: u64,
-    sent_errors: u64,
-    missed: u16,
-    received_physical: u64,
-    received_broadcasts: u64,
-    received_multicasts: u32,
-}
-
-impl Tally {
-    /// As it is dumped to memory.
-    fn bytes(&self) -> [u8; 64] {
-        let mut bytes = [0; 64];
-        bytes[..8].copy_from_slice(&self.sent.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.received.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.sent_errors.to_le_bytes());
-        bytes[28..30].copy_from_slice(&self.missed.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.received_physical.to_le_bytes());
-        bytes[48..56].copy_from_slice(&self.received_broadcasts.to_le_bytes());
-        bytes[56..60].copy_from_slice(&self.received_multicasts.to_le_bytes());
-        bytes
-    }
-}
 
 /// Where the chip is on its descriptor rings, and what it has of a packet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
