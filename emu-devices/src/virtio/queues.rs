@@ -55,7 +55,8 @@ impl Queues {
     /// Gives `chain` back to the driver, with `written` bytes at the begin of its writable buffers.
     pub fn complete(&mut self, chain: Chain, written: u32) {
         let held = self.holds(&chain);
-        let Chain { queue, head, life: _, readable: _, writable: _ } = chain;
+        let (queue, head) = (chain.queue, chain.head);
+        drop(chain);
         // A device that may not access memory any more is about to be reset.
         if held {
             let result = self.rings[usize::from(queue)].push(&self.dma, head, written);
@@ -68,7 +69,7 @@ impl Queues {
         let Some((first, _)) = chains.first() else { return };
         let queue = first.queue;
         if chains.iter().all(|(chain, _)| self.holds(chain) && chain.queue == queue) {
-            let used = chains.iter().map(|(chain, written)| (chain.head, *written));
+            let used = chains.into_iter().map(|(chain, written)| (chain.head, written));
             let result = self.rings[usize::from(queue)].push_all(&self.dma, used);
             self.checked(queue, result);
         }

@@ -48,8 +48,8 @@ pub fn add(chipset: &mut Chipset, slots: &mut PciSlots, port: NetworkPort) -> Re
             chipset.add_function(address, &function, WindowTargets::memory(function.clone()))?;
             Ok(())
         }
-        NetworkModel::E1000 => add_card(chipset, slots, &card, backend, E1000::new),
-        NetworkModel::Rtl8139 => add_card(chipset, slots, &card, backend, Rtl8139::new),
+        NetworkModel::E1000 => add_card(chipset, slots, &card, &backend, E1000::new),
+        NetworkModel::Rtl8139 => add_card(chipset, slots, &card, &backend, Rtl8139::new),
     }
 }
 
@@ -57,12 +57,12 @@ fn add_card<C: NetworkCard + PciFunction + MmioIo + PortIo>(
     chipset: &mut Chipset,
     slots: &mut PciSlots,
     card: &NetworkCardSpec,
-    backend: Arc<dyn NetworkBackend>,
+    backend: &Arc<dyn NetworkBackend>,
     make: fn(CardWires) -> C,
 ) -> Result<(), ChipsetError> {
     let (address, pci) = slots.take()?;
     let function = shared(make(CardWires { pci, backend: backend.clone(), mac: card.mac.octets() }));
     chipset.add_function(address, &function, WindowTargets::both(function.clone()))?;
-    network::connect(&function, &*backend);
+    network::connect(&function, &**backend);
     Ok(())
 }

@@ -34,12 +34,12 @@ struct Passed {
 fn filter(registers: &Registers, bytes: &[u8]) -> Option<Passed> {
     let control = registers[reg::RCTL];
     let exact = Some(Passed { inexact: false });
-    if control & rctl::VFE != 0 {
-        if let Some(tag) = ethernet::vlan_tag(bytes, registers[reg::VET] as u16) {
-            let (word, bit) = (u32::from(tag >> 5 & 0x7F), tag & 0x1F);
-            if registers[reg::VFTA + 4 * word] >> bit & 1 == 0 {
-                return None;
-            }
+    if control & rctl::VFE != 0
+        && let Some(tag) = ethernet::vlan_tag(bytes, registers[reg::VET] as u16)
+    {
+        let (word, bit) = (u32::from(tag >> 5 & 0x7F), tag & 0x1F);
+        if registers[reg::VFTA + 4 * word] >> bit & 1 == 0 {
+            return None;
         }
     }
     match ethernet::destination(bytes)? {

@@ -235,9 +235,9 @@ fn interrupts_and_notifications_are_held_back() {
     offer_buffers(&mut driver, RX, 100);
     driver.set_used_event(RX, 2);
     let small = packet(frame(MAC, 60));
-    network.offer(&[small.clone()]);
+    network.offer(std::slice::from_ref(&small));
     driver.messages.take();
-    network.offer(&[small.clone()]);
+    network.offer(std::slice::from_ref(&small));
     assert_eq!(driver.messages.take(), [0; 0], "the driver wants to hear of the third");
     network.offer(&[small]);
     assert_eq!(driver.messages.take(), [1]);
@@ -281,7 +281,7 @@ fn vlans_are_let_in_one_by_one() {
     command(&mut driver, &[0, 0, 0]);
     let tagged = packet([&MAC[..], &[2; 6], &[0x81, 0, 0x20, 5, 8, 0], &[0; 46]].concat());
     let arrives = |driver: &mut Driver<Net>| {
-        network.offer(&[tagged.clone()]);
+        network.offer(std::slice::from_ref(&tagged));
         driver.used(RX).is_some()
     };
     assert!(!arrives(&mut driver));
