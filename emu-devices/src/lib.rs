@@ -19,6 +19,7 @@ pub mod i8042;
 pub mod i8254;
 pub mod i8259;
 pub mod mc146818;
+pub mod network;
 pub mod pci;
 pub mod port92;
 pub mod pvpanic;

@@ -3,9 +3,11 @@
 //! in the tests.
 
 mod ata;
+mod cards;
 mod devices;
 
 pub use ata::{ahci, ide};
+pub use cards::{e1000, rtl8139, virtio_net};
 pub use devices::virtio_block;
 
 use crate::{

@@ -7,9 +7,11 @@ use emu_core::{clock::wall_clock_seconds, cpu_model, region::Thresholds};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 mod disk;
+mod network;
 mod timestamp;
 
 pub use disk::{CdromSpec, DiskBus, DiskSpec};
+pub use network::{NetOption, NetworkCardSpec, NetworkModel, problem as network_problem};
 pub use timestamp::RtcSpec;
 
 /// Bytes in a MiB.
@@ -62,6 +64,8 @@ pub struct MachineConfig {
     pub disks: Vec<DiskSpec>,
     /// CD-ROM drives, which are behind the disks of the same bus.
     pub cdroms: Vec<CdromSpec>,
+    /// Network cards, in the order in which the guest finds them.
+    pub networks: Vec<NetworkCardSpec>,
 }
 
 impl Default for MachineConfig {
@@ -83,6 +87,7 @@ impl Default for MachineConfig {
             trace: Vec::new(),
             disks: Vec::new(),
             cdroms: Vec::new(),
+            networks: Vec::new(),
         }
     }
 }

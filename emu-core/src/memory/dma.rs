@@ -167,6 +167,19 @@ impl DmaBuffer {
         }
     }
 
+    /// Appends `range` of the buffer to `bytes`. Panics if the buffer ends before.
+    pub fn append_to(&self, range: Range<usize>, bytes: &mut Vec<u8>) {
+        bytes.reserve(range.len());
+        for piece in self.parts(range.start, range.len()) {
+            let begin = bytes.len();
+            // SAFETY: there is room for as many bytes as the range has, and all of them are written.
+            unsafe {
+                std::ptr::copy_nonoverlapping(piece.host, bytes.as_mut_ptr().add(begin), piece.len);
+                bytes.set_len(begin + piece.len);
+            }
+        }
+    }
+
     /// Copies all of `bytes` into the buffer, beginning at `offset`. Panics if the buffer ends before.
     pub fn copy_from(&self, offset: usize, bytes: &[u8]) {
         let mut rest = bytes;
@@ -227,6 +240,9 @@ mod tests {
         let mut middle = [0; 3];
         buffer.slice(1..7).copy_to(1, &mut middle);
         assert_eq!(&middle, b"bcd");
+        let mut appended = b"-".to_vec();
+        buffer.append_to(2..6, &mut appended);
+        assert_eq!(appended, b"-bcde");
         buffer.fill(2, 2, b'-');
         let mut all = [0; 8];
         buffer.copy_to(0, &mut all);

@@ -27,6 +27,7 @@ mod common;
 #[cfg(test)]
 mod driver;
 mod layout;
+mod net;
 mod pci;
 mod queues;
 mod ring;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use block::{Block, BlockConfig, BlockState};
 pub use chain::Chain;
+pub use net::{Net, NetConfig, NetState};
 pub use pci::{Link, VirtioPci, VirtioPciState};
 pub use queues::Queues;
 

@@ -53,15 +53,36 @@ impl Queues {
     }
 
     /// Gives `chain` back to the driver, with `written` bytes at the begin of its writable buffers.
-    #[expect(clippy::needless_pass_by_value, reason = "what was given back is the driver's")]
     pub fn complete(&mut self, chain: Chain, written: u32) {
         let held = self.holds(&chain);
-        let Chain { queue, head, life: _, readable: _, writable: _ } = chain;
+        let (queue, head) = (chain.queue, chain.head);
+        drop(chain);
         // A device that may not access memory any more is about to be reset.
         if held {
             let result = self.rings[usize::from(queue)].push(&self.dma, head, written);
             self.checked(queue, result);
         }
+    }
+
+    /// Gives chains of one queue back, as [`complete`](Self::complete) does, so that the driver sees all at once.
+    pub fn complete_all(&mut self, chains: Vec<(Chain, u32)>) {
+        let Some((first, _)) = chains.first() else { return };
+        let queue = first.queue;
+        if chains.iter().all(|(chain, _)| self.holds(chain) && chain.queue == queue) {
+            let used = chains.into_iter().map(|(chain, written)| (chain.head, written));
+            let result = self.rings[usize::from(queue)].push_all(&self.dma, used);
+            self.checked(queue, result);
+        }
+    }
+
+    /// Whether `queue` can be worked with.
+    pub fn is_ready(&self, queue: u16) -> bool {
+        self.is_usable() && self.rings.get(usize::from(queue)).is_some_and(|ring| ring.enabled)
+    }
+
+    /// Descriptors of `queue`, as the driver has it.
+    pub fn size(&self, queue: u16) -> u16 {
+        self.rings.get(usize::from(queue)).map_or(0, |ring| ring.size)
     }
 
     /// Whether `chain` is still the driver's to get back, and its memory to be written: there was no reset since.

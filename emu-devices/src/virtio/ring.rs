@@ -200,12 +200,23 @@ impl Ring {
 
     /// Gives the chain that begins at `head` back, with so many bytes written.
     pub(super) fn push(&mut self, dma: &Dma, head: u16, written: u32) -> Result<(), RingError> {
-        self.taken[usize::from(head / 64)] &= !(1 << (head % 64));
-        let mut element = [0; USED_ELEMENT as usize];
-        element[..4].copy_from_slice(&u32::from(head).to_le_bytes());
-        element[4..].copy_from_slice(&written.to_le_bytes());
-        dma.write(self.device + ELEMENTS + self.slot(self.next_used) * USED_ELEMENT, &element)?;
-        self.next_used = self.next_used.wrapping_add(1);
+        self.push_all(dma, [(head, written)].into_iter())
+    }
+
+    /// As [`push`](Self::push), for several: the driver sees none of them before the others.
+    pub(super) fn push_all(
+        &mut self,
+        dma: &Dma,
+        used: impl Iterator<Item = (u16, u32)>,
+    ) -> Result<(), RingError> {
+        for (head, written) in used {
+            self.taken[usize::from(head / 64)] &= !(1 << (head % 64));
+            let mut element = [0; USED_ELEMENT as usize];
+            element[..4].copy_from_slice(&u32::from(head).to_le_bytes());
+            element[4..].copy_from_slice(&written.to_le_bytes());
+            dma.write(self.device + ELEMENTS + self.slot(self.next_used) * USED_ELEMENT, &element)?;
+            self.next_used = self.next_used.wrapping_add(1);
+        }
         dma.store_u16(self.device + INDEX, self.next_used)?;
         self.fresh = true;
         Ok(())

@@ -12,6 +12,7 @@ mod check;
 mod cpu;
 mod demo;
 mod disk;
+mod network;
 mod run;
 mod test;
 mod usage;

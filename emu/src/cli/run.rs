@@ -1,6 +1,6 @@
 //! `emu run`.
 
-use super::{check, cpu::WithModelNames};
+use super::{check, cpu::WithModelNames, network::NetworkOptions};
 use crate::{
     config::{
         CdromSpec, CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf, JitStress,
@@ -109,6 +109,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE[,...]", help_heading = "Machine")]
     cdrom: Vec<CdromSpec>,
 
+    #[command(flatten)]
+    network: NetworkOptions,
+
     /// Connect the next serial port to stdio, file:PATH, pty or none; repeatable [default: stdio]
     #[arg(long, value_name = "DEST", help_heading = "Ports")]
     serial: Vec<SerialSpec>,
@@ -200,6 +203,7 @@ impl RunOptions {
             trace: self.trace,
             disks: self.disk,
             cdroms: self.cdrom,
+            networks: self.network.cards()?,
         })
     }
 }

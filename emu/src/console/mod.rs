@@ -1,15 +1,21 @@
-//! The host's side of the guest's serial ports, debug console, traces and disks.
+//! The host's side of the guest's serial ports, debug console, traces, disks and networks.
 //!
 //! Output goes through a [`ByteSink`]: cheap per byte for a vCPU, written by a thread of its own. Input comes
 //! from a [`SerialInput`], whose thread hands [`ConsoleInput`] to the machine. On a terminal, standard input
 //! is in raw mode with an escape key (see [`input`]); [`terminal`] restores it whatever happens.
 
 use crate::{
-    config::{CdromSpec, DiskBus, DiskSpec, MachineConfig, SerialSpec, TraceKind},
+    config::{
+        CdromSpec, DiskBus, DiskSpec, MachineConfig, NetworkCardSpec, SerialSpec, TraceKind, network_problem,
+    },
     exit::OptionError,
 };
-use emu_core::backend::BlockBackend;
+use emu_core::backend::{BlockBackend, NetworkBackend};
 use emu_disk::{CacheMode, DiskOptions, Format, SpaceWatch};
+use emu_net::{
+    NetworkSpec, SocketNetwork, TapNetwork,
+    user::{UserNetwork, UserOptions},
+};
 use std::{
     fs::File,
     io,
@@ -56,6 +62,14 @@ pub enum DiskKind {
     Cdrom,
 }
 
+/// One network card's connection.
+pub struct NetworkPort {
+    /// The card.
+    pub card: NetworkCardSpec,
+    /// The other end of its cable.
+    pub network: Arc<dyn NetworkBackend>,
+}
+
 /// Everything outside the machine that it prints to or hears from, opened before it starts.
 pub struct HostPorts {
     /// COM1, COM2, ... as in [`MachineConfig::serial`].
@@ -66,6 +80,8 @@ pub struct HostPorts {
     pub traces: Vec<(TraceKind, ByteSink)>,
     /// The disks, in the order in which the guest finds them.
     pub disks: Vec<DiskPort>,
+    /// The network cards, in the order in which the guest finds them.
+    pub networks: Vec<NetworkPort>,
 }
 
 impl HostPorts {
@@ -92,9 +108,40 @@ impl HostPorts {
         }
         let disks = config.disks.iter().enumerate().map(|(number, spec)| open_disk(number, spec));
         let cdroms = config.cdroms.iter().enumerate().map(|(number, spec)| open_cdrom(number, spec));
-        let disks = disks.chain(cdroms);
-        Ok(HostPorts { serial, debugcon, traces, disks: disks.collect::<Result<_, _>>()? })
+        let disks = disks.chain(cdroms).collect::<Result<_, _>>()?;
+        let networks = config.networks.iter().filter_map(|card| open_network(card).transpose());
+        let networks = networks.collect::<Result<_, _>>()?;
+        Ok(HostPorts { serial, debugcon, traces, disks, networks })
     }
+}
+
+/// Opens what a card's cable leads to; `None` if there is nothing.
+fn open_network(card: &NetworkCardSpec) -> Result<Option<NetworkPort>, OptionError> {
+    let refused = |error: &dyn std::error::Error| {
+        // The errors of a forward name that option.
+        let text = error.to_string();
+        let forward = card.forwards.iter().find(|forward| text.starts_with(&format!("--forward {forward}:")));
+        match forward {
+            Some(forward) => {
+                let problem = network_problem(&format!("--forward {forward}"), error);
+                OptionError::new("--forward", forward, problem)
+            }
+            None => {
+                let problem = network_problem(&format!("--net {}", card.network), error);
+                OptionError::new("--net", &card.network, problem)
+            }
+        }
+    };
+    let network: Arc<dyn NetworkBackend> = match &card.network {
+        NetworkSpec::None => return Ok(None),
+        NetworkSpec::User { restrict } => {
+            let options = UserOptions { restrict: *restrict, forwards: card.forwards.clone() };
+            Arc::new(UserNetwork::start(&options).map_err(|error| refused(&error))?)
+        }
+        NetworkSpec::Tap(name) => Arc::new(TapNetwork::open(name).map_err(|error| refused(&error))?),
+        NetworkSpec::Socket(path) => Arc::new(SocketNetwork::open(path).map_err(|error| refused(&error))?),
+    };
+    Ok(Some(NetworkPort { card: card.clone(), network }))
 }
 
 fn open_disk(number: usize, spec: &DiskSpec) -> Result<DiskPort, OptionError> {

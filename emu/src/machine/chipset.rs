@@ -1,12 +1,13 @@
 //! The chipset: every device of the machine, what its wires are connected to, and where it is on the bus.
 //!
-//! A PC of the Q35 kind without graphics and network. This is the one place that knows all devices; each
+//! A PC of the Q35 kind without graphics. This is the one place that knows all devices; each
 //! knows nothing but its wires.
 
 use super::{
     a20::{A20Gate, A20Source, ResetLine},
     isa::{IsaInterrupts, Source},
     lifecycle::{Event, Lifecycle},
+    network,
     pci_slots::PciSlots,
     relocation::{Movable, Relocations},
     serial::{COM_PORTS, Output},
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     config::MachineConfig,
-    console::{ByteSink, DiskPort},
+    console::{ByteSink, DiskPort, NetworkPort},
 };
 use emu_core::{
     bus::{Bus, Device, IrqLine, MmioIo, PortIo, RegionConflict},
@@ -74,7 +75,7 @@ pub enum ChipsetError {
     #[error(transparent)]
     Function(#[from] FunctionTaken),
     /// More cards than slots. This is the user's.
-    #[error("all PCI slots are taken; use fewer disks")]
+    #[error("all PCI slots are taken; use fewer disks or network cards")]
     NoSlot,
     /// More drives than ports. This is the user's.
     #[error("bus={bus} has room for {room} drives; put others on another bus")]
@@ -142,12 +143,14 @@ fn connect<D: Send + 'static>(timer: &Timer, device: &Arc<Mutex<D>>, expire: fn(
 }
 
 impl Chipset {
-    /// Builds and connects everything. `serial` are the outputs of the serial ports.
+    /// Builds and connects everything. `serial` are the outputs of the serial ports, `networks` the network
+    /// cards with what their cables lead to.
     pub fn new(
         parts: &ChipsetParts<'_>,
         serial: Vec<ByteSink>,
         debugcon: Option<ByteSink>,
         disks: Vec<DiskPort>,
+        networks: Vec<NetworkPort>,
     ) -> Result<Self, ChipsetError> {
         let apics = local_apics(parts);
         let io_apic = IoApic::new(apics.clone());
@@ -199,6 +202,10 @@ impl Chipset {
         chipset.add_debug_ports(parts, debugcon)?;
         if parts.config.test_device {
             test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins))?;
+        }
+        // Cards of networks come first: guests name interfaces by slots, and disks come and go.
+        for port in networks {
+            network::add(&mut chipset, &mut slots, port)?;
         }
         storage::add(&mut chipset, parts, &mut slots, &isa, disks)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);

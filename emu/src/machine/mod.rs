@@ -17,6 +17,7 @@ mod firmware_setup;
 mod isa;
 mod layout;
 mod lifecycle;
+mod network;
 mod pci_setup;
 mod pci_slots;
 mod relocation;
@@ -113,8 +114,10 @@ impl Machine {
             lifecycle: &lifecycle,
         };
         let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
-        let chipset =
-            Chipset::new(&parts, outputs, ports.debugcon, ports.disks).map_err(anyhow::Error::new)?;
+        let networks = ports.networks.into_iter().map(|port| network::captured(port, timers.clock()));
+        let networks = networks.collect::<Result<_, _>>()?;
+        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, networks)
+            .map_err(anyhow::Error::new)?;
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
             Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
