@@ -16,6 +16,7 @@ mod firmware_setup;
 mod isa;
 mod layout;
 mod lifecycle;
+mod pci_setup;
 mod relocation;
 mod serial;
 mod test_devices;
