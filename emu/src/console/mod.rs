@@ -1,4 +1,4 @@
-//! The host's side of the guest's serial ports, debug console and traces.
+//! The host's side of the guest's serial ports, debug console, traces and disks.
 //!
 //! Output goes through a [`ByteSink`]: cheap per byte for a vCPU, written by a thread of its own. Input comes
 //! from a [`SerialInput`], whose thread hands [`ConsoleInput`] to the machine. On a terminal, standard input
@@ -8,11 +8,13 @@ use crate::{
     config::{MachineConfig, SerialSpec, TraceKind},
     exit::OptionError,
 };
+use emu_core::backend::BlockBackend;
 use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub mod input;
@@ -32,6 +34,24 @@ pub struct SerialPort {
     pub input: Option<SerialInput>,
 }
 
+/// What a disk is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DiskBus {
+    /// A virtio block device of its own.
+    #[default]
+    Virtio,
+}
+
+/// One disk's connection.
+pub struct DiskPort {
+    /// The image.
+    pub disk: Arc<dyn BlockBackend>,
+    /// Where the guest finds it.
+    pub bus: DiskBus,
+    /// Its serial number.
+    pub serial: String,
+}
+
 /// Everything outside the machine that it prints to or hears from, opened before it starts.
 pub struct HostPorts {
     /// COM1, COM2, ... as in [`MachineConfig::serial`].
@@ -40,6 +60,8 @@ pub struct HostPorts {
     pub debugcon: Option<ByteSink>,
     /// The traces. Two kinds may share a sink: write whole lines.
     pub traces: Vec<(TraceKind, ByteSink)>,
+    /// The disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskPort>,
 }
 
 impl HostPorts {
@@ -64,7 +86,7 @@ impl HostPorts {
         for trace in &config.trace {
             traces.push((trace.kind, opener.file("--trace", &trace.path)?));
         }
-        Ok(HostPorts { serial, debugcon, traces })
+        Ok(HostPorts { serial, debugcon, traces, disks: Vec::new() })
     }
 }
 

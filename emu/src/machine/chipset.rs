@@ -1,23 +1,28 @@
 //! The chipset: every device of the machine, what its wires are connected to, and where it is on the bus.
 //!
-//! A PC of the Q35 kind without graphics, disks and network. This is the one place that knows all devices; each
+//! A PC of the Q35 kind without graphics and network. This is the one place that knows all devices; each
 //! knows nothing but its wires.
 
 use super::{
     a20::{A20Gate, A20Source, ResetLine},
     isa::{IsaInterrupts, Source},
     lifecycle::{Event, Lifecycle},
+    pci_slots::PciSlots,
     relocation::{Movable, Relocations},
     serial::{COM_PORTS, Output},
+    storage::{self, Storage},
     test_devices,
 };
-use crate::{config::MachineConfig, console::ByteSink};
+use crate::{
+    config::MachineConfig,
+    console::{ByteSink, DiskPort},
+};
 use emu_core::{
     bus::{Bus, Device, IrqLine, MmioIo, PortIo, RegionConflict},
     clock::{Timer, TimerQueue},
     cpu_model::{CRYSTAL_HERTZ, CpuModel, Feature, TSC_HERTZ},
     engine::VcpuSignal,
-    memory::PhysicalMemory,
+    memory::{Dma, PhysicalMemory},
 };
 use emu_devices::{
     acpi::{self, Pm, PmWires, ResetControl, TimerWidth},
@@ -59,7 +64,7 @@ mod irq {
     pub const FERR: u8 = 13;
 }
 
-/// What does not fit together. Addresses are constants, so this is a mistake of the program.
+/// What does not fit together. Addresses are constants, so most of it is a mistake of the program.
 #[derive(Debug, thiserror::Error)]
 pub enum ChipsetError {
     /// Two devices at one place.
@@ -68,6 +73,9 @@ pub enum ChipsetError {
     /// Two PCI functions at one place.
     #[error(transparent)]
     Function(#[from] FunctionTaken),
+    /// More cards than slots. This is the user's.
+    #[error("all PCI slots are taken; use fewer disks")]
+    NoSlot,
 }
 
 /// What the chipset is built around.
@@ -98,6 +106,8 @@ pub struct Chipset {
     pub pic: Arc<Mutex<I8259Pair>>,
     /// FERR#.
     pub ferr: Arc<Mutex<FerrLatch>>,
+    /// What is under way at disks.
+    pub storage: Arc<Storage>,
     /// Serial ports, COM1 first.
     pub uarts: Vec<Arc<Mutex<Uart16550>>>,
     /// Blocks that the guest can move.
@@ -129,6 +139,7 @@ impl Chipset {
         parts: &ChipsetParts<'_>,
         serial: Vec<ByteSink>,
         debugcon: Option<ByteSink>,
+        disks: Vec<DiskPort>,
     ) -> Result<Self, ChipsetError> {
         let apics = local_apics(parts);
         let io_apic = IoApic::new(apics.clone());
@@ -158,11 +169,13 @@ impl Chipset {
             apics,
             pic: pic.clone(),
             ferr: ferr.clone(),
+            storage: Arc::default(),
             uarts: Vec::new(),
             movable: Arc::new(Movable { ecam: ecam.clone(), pm: pm.clone(), pci: pci_bus.clone() }),
             relocations,
             devices: vec![ecam],
         };
+        let mut slots = PciSlots::new(pirqs.clone(), chipset.apics.clone(), Dma::new(parts.memory.clone()));
         chipset.add_pci(parts, pirqs)?;
         chipset.add_ports(&pm, &[(1, acpi::SMI_CMD, acpi::SMI_LEN)])?;
         chipset.relocations.move_pm(Some(acpi::PM_BASE));
@@ -179,6 +192,7 @@ impl Chipset {
         if parts.config.test_device {
             test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins))?;
         }
+        storage::add(&mut chipset, parts, &mut slots, disks)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);
         Ok(chipset)
     }

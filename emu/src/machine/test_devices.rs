@@ -3,6 +3,7 @@
 use super::{
     chipset::{Chipset, ChipsetError, ChipsetParts, shared},
     isa::{IsaInterrupts, Source},
+    pci_slots,
 };
 use emu_core::bus::IrqLine;
 use emu_devices::{
@@ -17,7 +18,7 @@ use emu_devices::{
 use std::sync::Arc;
 
 /// Where the PCI test device is.
-const FUNCTION: FunctionAddress = FunctionAddress::new(0, 3, 0);
+const FUNCTION: FunctionAddress = FunctionAddress::new(0, pci_slots::TEST_DEVICE, 0);
 
 /// The wires by which the PC test device drives each global system interrupt. Those of ISA interrupts are shared
 /// with their owners; the others it has to itself while no PCI function drives them.
