@@ -7,8 +7,10 @@ use emu_core::{clock::wall_clock_seconds, cpu_model, region::Thresholds};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 mod timestamp;
+mod virtio;
 
 pub use timestamp::RtcSpec;
+pub use virtio::{BalloonSpec, PortDestination, VirtioPortSpec, VsockSpec};
 
 /// Bytes in a MiB.
 pub const MIB: u64 = 1 << 20;
@@ -56,6 +58,16 @@ pub struct MachineConfig {
     pub rtc: RtcSpec,
     /// Traces to write.
     pub trace: Vec<TraceSpec>,
+    /// Where the virtio console is connected.
+    pub virtio_console: Option<SerialSpec>,
+    /// Its named ports.
+    pub virtio_ports: Vec<VirtioPortSpec>,
+    /// Whether the guest has the host's randomness by virtio.
+    pub rng: bool,
+    /// The memory balloon.
+    pub balloon: Option<BalloonSpec>,
+    /// The virtio socket device.
+    pub vsock: Option<VsockSpec>,
 }
 
 impl Default for MachineConfig {
@@ -75,6 +87,11 @@ impl Default for MachineConfig {
             no_reboot: false,
             rtc: RtcSpec::Utc,
             trace: Vec::new(),
+            virtio_console: None,
+            virtio_ports: Vec::new(),
+            rng: false,
+            balloon: None,
+            vsock: None,
         }
     }
 }

@@ -12,10 +12,11 @@ use super::{
     serial::{COM_PORTS, Output},
     storage::{self, Storage},
     test_devices,
+    virtio::{self, VirtioCards},
 };
 use crate::{
     config::MachineConfig,
-    console::{ByteSink, DiskPort},
+    console::{ByteSink, DiskPort, VirtioPorts},
 };
 use emu_core::{
     bus::{Bus, Device, IrqLine, MmioIo, PortIo, RegionConflict},
@@ -108,6 +109,8 @@ pub struct Chipset {
     pub ferr: Arc<Mutex<FerrLatch>>,
     /// What is under way at disks.
     pub storage: Arc<Storage>,
+    /// What the machine needs of other virtio devices.
+    pub virtio: VirtioCards,
     /// Serial ports, COM1 first.
     pub uarts: Vec<Arc<Mutex<Uart16550>>>,
     /// Blocks that the guest can move.
@@ -140,6 +143,7 @@ impl Chipset {
         serial: Vec<ByteSink>,
         debugcon: Option<ByteSink>,
         disks: Vec<DiskPort>,
+        virtio: VirtioPorts,
     ) -> Result<Self, ChipsetError> {
         let apics = local_apics(parts);
         let io_apic = IoApic::new(apics.clone());
@@ -170,6 +174,7 @@ impl Chipset {
             pic: pic.clone(),
             ferr: ferr.clone(),
             storage: Arc::default(),
+            virtio: VirtioCards::default(),
             uarts: Vec::new(),
             movable: Arc::new(Movable { ecam: ecam.clone(), pm: pm.clone(), pci: pci_bus.clone() }),
             relocations,
@@ -193,6 +198,7 @@ impl Chipset {
             test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins))?;
         }
         storage::add(&mut chipset, parts, &mut slots, disks)?;
+        virtio::add(&mut chipset, parts, &mut slots, virtio)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);
         Ok(chipset)
     }

@@ -24,6 +24,7 @@ mod storage;
 mod test_devices;
 mod trace;
 mod vcpu;
+mod virtio;
 
 use crate::{
     config::{CpuSpec, EngineKind, EngineSpec, MIB, MachineConfig},
@@ -112,8 +113,8 @@ impl Machine {
             lifecycle: &lifecycle,
         };
         let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
-        let chipset =
-            Chipset::new(&parts, outputs, ports.debugcon, ports.disks).map_err(anyhow::Error::new)?;
+        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, ports.virtio)
+            .map_err(anyhow::Error::new)?;
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
             Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
@@ -139,6 +140,8 @@ impl Machine {
             .spawn(move || timers.run())
             .map_err(|error| anyhow::Error::new(error).context("the timers' thread"))?;
         self.console.start().map_err(|error| anyhow::Error::new(error).context("the console"))?;
+        let streams = self.chipset.virtio.start(&self.lifecycle);
+        streams.map_err(|error| anyhow::Error::new(error).context("the ports of the virtio console"))?;
         let result = loop {
             self.vcpus.run(first);
             let event = self.lifecycle.wait();
