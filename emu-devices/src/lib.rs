@@ -23,6 +23,7 @@ pub mod pci;
 pub mod port92;
 pub mod pvpanic;
 pub mod serial;
+pub mod storage;
 pub mod test_device;
 pub mod virtio;
 

@@ -2,6 +2,10 @@
 //! whatever the bytes are. A panic is a finding. The same functions run on a bounded sequence of made-up inputs
 //! in the tests.
 
+mod devices;
+
+pub use devices::virtio_block;
+
 use crate::{
     corpus::{Case, Mode, parse},
     interpreter::Interpreter,
@@ -139,6 +143,15 @@ mod tests {
                 }
             }
             target(&data);
+        }
+    }
+
+    #[test]
+    fn a_virtio_disk_outlives_any_guest() {
+        let mut random = Random::new(0x579B_DF13);
+        for _ in 0..1500 {
+            let data: Vec<u8> = (0..random.below(1500)).map(|_| random.bits() as u8).collect();
+            virtio_block(&data);
         }
     }
 

@@ -6,9 +6,11 @@
 use emu_core::{clock::wall_clock_seconds, cpu_model, region::Thresholds};
 use std::{fmt, path::PathBuf, str::FromStr};
 
+mod disk;
 mod timestamp;
 mod virtio;
 
+pub use disk::{DiskBus, DiskSpec};
 pub use timestamp::RtcSpec;
 pub use virtio::{BalloonSpec, PortDestination, VirtioPortSpec, VsockSpec};
 
@@ -68,6 +70,8 @@ pub struct MachineConfig {
     pub balloon: Option<BalloonSpec>,
     /// The virtio socket device.
     pub vsock: Option<VsockSpec>,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskSpec>,
 }
 
 impl Default for MachineConfig {
@@ -92,6 +96,7 @@ impl Default for MachineConfig {
             rng: false,
             balloon: None,
             vsock: None,
+            disks: Vec::new(),
         }
     }
 }

@@ -53,6 +53,7 @@ impl Queues {
     }
 
     /// Gives `chain` back to the driver, with `written` bytes at the begin of its writable buffers.
+    #[expect(clippy::needless_pass_by_value, reason = "what was given back is the driver's")]
     pub fn complete(&mut self, chain: Chain, written: u32) {
         let held = self.holds(&chain);
         let Chain { queue, head, life: _, readable: _, writable: _ } = chain;

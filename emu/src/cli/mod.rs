@@ -11,12 +11,14 @@ use std::{io, path::PathBuf, process::ExitCode};
 mod check;
 mod cpu;
 mod demo;
+mod disk;
 mod run;
 mod test;
 mod usage;
 
 use cpu::CpuCommand;
 use demo::DemoOptions;
+use disk::DiskCommand;
 use run::RunOptions;
 
 /// Exit code of a test that found one.
@@ -25,7 +27,7 @@ const DIFFERENCE: u8 = 1;
 const EXIT_STATUS: &str = "\
 Exit status:
   0  the guest powered off
-  1  a test found a difference
+  1  a test found a difference, or `emu disk check` damage
   2  the command line or a file named there cannot be used
   3  the host failed
   4  the guest crashed
@@ -36,6 +38,7 @@ Examples:
   emu run                                  the guest that is built in
   emu demo                                 Debian's Linux, fetched by apt
   emu run --kernel vmlinuz --initrd initrd.gz --append console=ttyS0
+  emu disk create disk.qcow2 20G           an empty disk
   emu cpu list                             the processors that --cpu can name
   emu test sweep --rows add                every form of ADD against the host's processor
 ";
@@ -58,6 +61,9 @@ enum Command {
     /// List the processor models, or show one
     #[command(subcommand, arg_required_else_help = true)]
     Cpu(CpuCommand),
+    /// Make, copy and change disk images
+    #[command(subcommand, arg_required_else_help = true)]
+    Disk(DiskCommand),
     /// Test instructions, blocks and corpora on the engines
     #[command(subcommand)]
     Test(test::TestCommand),
@@ -84,6 +90,12 @@ pub fn main() -> ExitCode {
         Command::Run(options) => signals::handle().map_err(host).and_then(|()| options.run().map(Some)),
         Command::Demo(options) => signals::handle().map_err(host).and_then(|()| options.run()),
         Command::Cpu(command) => command.run().map(|()| None),
+        Command::Disk(command) => {
+            return conclude(command.run().map(|in_order| match in_order {
+                true => test::Verdict::Same,
+                false => test::Verdict::Different,
+            }));
+        }
         Command::Test(command) => return conclude(command.run()),
         Command::Completions { shell } => print_completions(shell).map(|()| None),
         Command::Man { directory } => write_manual(directory).map(|()| None),

@@ -3,7 +3,7 @@
 use super::{check, cpu::WithModelNames};
 use crate::{
     config::{
-        BalloonSpec, CpuSpec, DEFAULT_CPU_MODEL, EngineKind, EngineSpec, JitPerf, JitStress, MIB,
+        BalloonSpec, CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf, JitStress, MIB,
         MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, VirtioPortSpec, VsockSpec, parse_code_size,
         parse_cpus, parse_memory,
     },
@@ -100,6 +100,11 @@ pub struct RunOptions {
     /// The real-time clock at power-on: utc, local, seconds since 1970, or a date such as 2026-01-31T23:59:59
     #[arg(long, value_name = "TIME", help_heading = "Machine", default_value = "utc")]
     rtc: RtcSpec,
+
+    /// A disk: an image with format=raw or another, bus=virtio or nvme, readonly, overlay, cache=writeback, none or
+    /// unsafe, discard, serial=TEXT behind it; repeatable
+    #[arg(long, value_name = "FILE[,...]", help_heading = "Machine")]
+    disk: Vec<DiskSpec>,
 
     /// Connect the next serial port to stdio, file:PATH, pty or none; repeatable [default: stdio]
     #[arg(long, value_name = "DEST", help_heading = "Ports")]
@@ -238,6 +243,7 @@ impl RunOptions {
             rng: self.rng,
             balloon: self.balloon,
             vsock: self.vsock,
+            disks: self.disk,
         })
     }
 }

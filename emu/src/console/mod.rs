@@ -5,10 +5,11 @@
 //! is in raw mode with an escape key (see [`input`]); [`terminal`] restores it whatever happens.
 
 use crate::{
-    config::{MachineConfig, SerialSpec, TraceKind},
+    config::{DiskBus, DiskSpec, MachineConfig, SerialSpec, TraceKind},
     exit::OptionError,
 };
 use emu_core::backend::BlockBackend;
+use emu_disk::{DiskOptions, SpaceWatch};
 use std::{
     fs::File,
     io,
@@ -36,14 +37,6 @@ pub struct SerialPort {
     pub output: ByteSink,
     /// Where bytes for the guest come from, if anywhere.
     pub input: Option<SerialInput>,
-}
-
-/// What a disk is connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DiskBus {
-    /// A virtio block device of its own.
-    #[default]
-    Virtio,
 }
 
 /// One disk's connection.
@@ -88,8 +81,31 @@ impl HostPorts {
         for trace in &config.trace {
             traces.push((trace.kind, opener.file("--trace", &trace.path)?));
         }
+        let disks = config.disks.iter().enumerate().map(|(number, spec)| open_disk(number, spec));
         let virtio = VirtioPorts::open(config, &mut opener)?;
-        Ok(HostPorts { serial, debugcon, traces, virtio, disks: Vec::new() })
+        Ok(HostPorts { serial, debugcon, traces, virtio, disks: disks.collect::<Result<_, _>>()? })
+    }
+}
+
+fn open_disk(number: usize, spec: &DiskSpec) -> Result<DiskPort, OptionError> {
+    let DiskSpec { path, format, bus, readonly, overlay, cache, discard, serial } = spec.clone();
+    let space_watch: Option<Arc<dyn SpaceWatch>> = Some(Arc::new(FullDisk));
+    let options = DiskOptions { path, format, readonly, overlay, cache, discard, space_watch };
+    let disk = emu_disk::open(&options)
+        .map_err(|error| OptionError::new("--disk", options.path.display(), error))?;
+    Ok(DiskPort { disk, bus, serial: serial.unwrap_or_else(|| format!("emu-disk-{}", number + 1)) })
+}
+
+/// Tells the user why a guest's writes stand still.
+struct FullDisk;
+
+impl SpaceWatch for FullDisk {
+    fn no_space(&self, image: &Path) {
+        log::error!("no room left for {}: the guest's writes wait until there is", image.display());
+    }
+
+    fn space_again(&self, image: &Path) {
+        log::warn!("there is room again for {}: the guest's writes go on", image.display());
     }
 }
 

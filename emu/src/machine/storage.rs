@@ -7,10 +7,11 @@ use super::{
     chipset::{Chipset, ChipsetError, ChipsetParts},
     pci_slots::PciSlots,
 };
-use crate::console::{DiskBus, DiskPort};
+use crate::{config::DiskBus, console::DiskPort};
 use emu_core::backend::{BlockBackend, BlockGeometry, BlockRequest};
 use emu_devices::{
     pci::WindowTargets,
+    storage::nvme::{self, Nvme, NvmeArgs, NvmeOptions},
     virtio::{Block, BlockConfig, VirtioPci},
 };
 use parking_lot::{Condvar, Mutex};
@@ -101,6 +102,14 @@ pub fn add(
                 let (address, wires) = slots.take()?;
                 let device = Block::new(BlockConfig { disk, serial, queues });
                 let function = VirtioPci::new(device, wires).share();
+                chipset.add_function(address, &function, WindowTargets::memory(function.clone()))?;
+            }
+            DiskBus::Nvme => {
+                // Drivers make queues for each processor, some for reads and some for writes.
+                let queues = (2 * parts.config.cpus).min(nvme::MOST_QUEUES.into()) as u16;
+                let (address, wires) = slots.take()?;
+                let options = NvmeOptions { serial, queues };
+                let function = Nvme::new(NvmeArgs { wires, backend: disk, options }).connect();
                 chipset.add_function(address, &function, WindowTargets::memory(function.clone()))?;
             }
         }

@@ -141,7 +141,9 @@ impl Balloon {
             for run in pages.chunk_by(|a, b| a + 1 == *b) {
                 if !self.give_back(run[0], run.len()) {
                     // Whatever the driver means by those that are no RAM: there is nothing to give back.
-                    run.iter().for_each(|page| drop(self.give_back(*page, 1)));
+                    for page in run {
+                        self.give_back(*page, 1);
+                    }
                 }
             }
         }
