@@ -9,10 +9,12 @@ use std::{fmt, path::PathBuf, str::FromStr};
 mod disk;
 mod network;
 mod timestamp;
+mod virtio;
 
 pub use disk::{CdromSpec, DiskBus, DiskSpec};
 pub use network::{NetOption, NetworkCardSpec, NetworkModel, problem as network_problem};
 pub use timestamp::RtcSpec;
+pub use virtio::{BalloonSpec, PortDestination, VirtioPortSpec, VsockSpec};
 
 /// Bytes in a MiB.
 pub const MIB: u64 = 1 << 20;
@@ -60,6 +62,16 @@ pub struct MachineConfig {
     pub rtc: RtcSpec,
     /// Traces to write.
     pub trace: Vec<TraceSpec>,
+    /// Where the virtio console is connected.
+    pub virtio_console: Option<SerialSpec>,
+    /// Its named ports.
+    pub virtio_ports: Vec<VirtioPortSpec>,
+    /// Whether the guest has the host's randomness by virtio.
+    pub rng: bool,
+    /// The memory balloon.
+    pub balloon: Option<BalloonSpec>,
+    /// The virtio socket device.
+    pub vsock: Option<VsockSpec>,
     /// Disks, in the order in which the guest finds them.
     pub disks: Vec<DiskSpec>,
     /// CD-ROM drives, which are behind the disks of the same bus.
@@ -85,6 +97,11 @@ impl Default for MachineConfig {
             no_reboot: false,
             rtc: RtcSpec::Utc,
             trace: Vec::new(),
+            virtio_console: None,
+            virtio_ports: Vec::new(),
+            rng: false,
+            balloon: None,
+            vsock: None,
             disks: Vec::new(),
             cdroms: Vec::new(),
             networks: Vec::new(),

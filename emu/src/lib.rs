@@ -11,3 +11,4 @@ pub mod exit;
 pub mod guests;
 pub mod logger;
 mod machine;
+mod sockets;

@@ -5,12 +5,18 @@
 //! done. Backends call back with no lock of theirs held, since the device takes its own then.
 
 mod block;
+mod connections;
+mod entropy;
 mod message;
 mod network;
+mod stream;
 
 pub use block::{BlockBackend, BlockError, BlockGeometry, BlockRequest, Completion, Data, Operation};
+pub use connections::{ConnectionBackend, ConnectionKey, ConnectionReceiver, Shutdown};
+pub use entropy::{EntropyBackend, EntropyError};
 pub use message::{MessageBackend, Reply};
 pub use network::{
     Acceptance, ChecksumOffload, MAX_PACKET, NetworkBackend, NetworkReceiver, Packet, Segmentation,
     SegmentationKind,
 };
+pub use stream::{StreamBackend, StreamReceiver};

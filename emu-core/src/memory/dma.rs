@@ -79,6 +79,14 @@ impl Dma {
         Ok(DmaBuffer { dma: self.clone(), pieces, len })
     }
 
+    /// Gives `len` bytes at `address` back to the host. They read as zeroes from now on, and cost the host nothing until
+    /// somebody writes them. As a device's write it races with stores of vCPUs, and tells them about code that is gone.
+    pub fn discard(&self, address: u64, len: usize) -> Result<(), MemoryError> {
+        self.0.ram().discard(address, len)?;
+        self.written(address, len as u64);
+        Ok(())
+    }
+
     /// Tells vCPUs of a write.
     fn written(&self, address: u64, len: u64) {
         let (mut at, end) = (address, address + len);
@@ -201,6 +209,13 @@ impl DmaBuffer {
         }
     }
 
+    /// Gives all of it back to the host: see [`Dma::discard`].
+    pub fn discard(&self) {
+        for piece in &self.pieces {
+            self.dma.discard(piece.address, piece.len).expect("its places have been checked");
+        }
+    }
+
     /// The stretches as host memory: address and length. They stay valid as long as this buffer lives. Whoever fills
     /// them calls [`filled`](Self::filled) before the guest is told.
     pub fn host_pieces(&self) -> impl Iterator<Item = (*mut u8, usize)> {
@@ -273,6 +288,25 @@ mod tests {
         assert_eq!(signal.requests(), request::MEMORY);
         let expected = [MemoryEvent::CodeWritten(0x1000, 1 << 31), MemoryEvent::CodeWritten(0x2000, 1)];
         assert_eq!(memory.code().take_events(0), expected);
+    }
+
+    #[test]
+    fn processors_hear_of_code_that_is_given_back() {
+        let (memory, dma) = memory();
+        let signal = Arc::<VcpuSignal>::default();
+        memory.code().attach(signal.clone());
+        memory.ram().write(0x2000, &[0x90; 0x2000]).unwrap();
+        memory.code().mark(0, 0x2000, 16);
+        memory.code().mark(0, 0x3FF0, 16);
+        dma.buffer([(0x1000, 0x1000), (0x3000, 0x1000)]).unwrap().discard();
+        let events = [MemoryEvent::CodeWritten(0x3000, 1 << 31)];
+        assert_eq!(memory.code().take_events(0), events);
+        dma.discard(0x2000, 0x1000).unwrap();
+        assert_eq!(memory.code().take_events(0), [MemoryEvent::CodeWritten(0x2000, 1)]);
+        assert!(!memory.code().has_code(0x2000));
+        let mut bytes = [1; 0x2000];
+        dma.read(0x2000, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|&byte| byte == 0));
     }
 
     #[test]

@@ -131,6 +131,26 @@ impl GuestMemory {
         Some(unsafe { slot.host.add((address - slot.start) as usize) })
     }
 
+    /// Gives `len` bytes of RAM at `address` back to the host: they read as zeroes, and take no memory of the host's until
+    /// they are written again. The mapping stays, and with it every pointer into it; a CPU that writes at the same time
+    /// writes before or after. What is only a part of a page of the host's is zeroed and not given back.
+    ///
+    /// The host may split a large page for it. vCPUs are not told about code: see [`Dma::discard`](super::Dma::discard).
+    pub(super) fn discard(&self, address: u64, len: usize) -> Result<(), MemoryError> {
+        let host = self.host_range(address, len).ok_or(MemoryError::NotRam { address, len })?;
+        let page = host_page();
+        let head = host.align_offset(page).min(len);
+        let whole = (len - head) / page * page;
+        // SAFETY: the range has been checked to be RAM, which stays mapped as long as `self` lives. All three parts are in
+        // it.
+        unsafe {
+            host.write_bytes(0, head);
+            give_back(host.add(head), whole);
+            host.add(head + whole).write_bytes(0, len - head - whole);
+        }
+        Ok(())
+    }
+
     /// Copies RAM at `address` into `buffer`.
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
         let len = buffer.len();
@@ -143,6 +163,33 @@ impl GuestMemory {
         let len = data.len();
         self.map.write_slice(data, GuestAddress(address)).map_err(|_| MemoryError::NotRam { address, len })
     }
+}
+
+/// Bytes of a page of the host's, the smallest that it can take back.
+fn host_page() -> usize {
+    #[cfg(target_os = "linux")]
+    return rustix::param::page_size();
+    #[cfg(not(target_os = "linux"))]
+    return PAGE as usize;
+}
+
+/// Gives pages of RAM back to the host, or at least zeroes them. RAM is private to the process and has no file behind it:
+/// what is given back reads as zeroes.
+///
+/// # Safety
+/// Whole pages of the host's, of guest RAM.
+unsafe fn give_back(host: *mut u8, len: usize) {
+    #[cfg(target_os = "linux")]
+    if len != 0 {
+        // SAFETY: the caller's promise; nothing but the guest relies on what is in its RAM.
+        let advised = unsafe { rustix::mm::madvise(host.cast(), len, rustix::mm::Advice::LinuxDontNeed) };
+        match advised {
+            Ok(()) => return,
+            Err(error) => log::debug!("guest memory cannot be given back: {error}"),
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { host.write_bytes(0, len) };
 }
 
 #[cfg(test)]
@@ -158,6 +205,50 @@ mod tests {
         let mut back = [0; 3];
         memory.read(FOUR_GIB + 5, &mut back).unwrap();
         assert_eq!(&back, b"emu");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn discarded_ram_reads_as_zeroes_and_is_the_hosts_again() {
+        let memory = GuestMemory::new(64 << 20).unwrap();
+        let all = vec![0xA5; 32 << 20];
+        memory.write(16 << 20, &all).unwrap();
+        let before = resident(&memory);
+        memory.discard((16 << 20) + 100, (32 << 20) - 200).unwrap();
+        assert!(before >= 32 << 20, "{before}");
+        assert!(resident(&memory) <= before - (31 << 20), "{before}, now {}", resident(&memory));
+
+        let mut back = all;
+        memory.read(16 << 20, &mut back).unwrap();
+        let (head, rest) = back.split_at(100);
+        let (middle, tail) = rest.split_at(rest.len() - 100);
+        assert!(head.iter().chain(tail).all(|&byte| byte == 0xA5), "what is beside it stays");
+        assert!(middle.iter().all(|&byte| byte == 0));
+        memory.write(32 << 20, b"again").unwrap();
+        assert!(memory.discard(0x9_F000, 0x2000).is_err(), "it reaches into the VGA window");
+        assert!(memory.discard((64 << 20) - 4096, 8192).is_err());
+    }
+
+    /// Bytes of guest memory that the host has pages for.
+    #[cfg(target_os = "linux")]
+    fn resident(memory: &GuestMemory) -> usize {
+        let slot = memory.slots[0];
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let (begin, end) = (slot.host as usize, slot.host as usize + (slot.end - slot.start) as usize);
+        let mut within = false;
+        let mut total = 0;
+        for line in maps.lines() {
+            let range = line.split(' ').next().unwrap().split_once('-');
+            let range = range.and_then(|(a, b)| {
+                Some((usize::from_str_radix(a, 16).ok()?, usize::from_str_radix(b, 16).ok()?))
+            });
+            if let Some((a, b)) = range {
+                within = a < end && b > begin;
+            } else if within && let Some(kib) = line.strip_prefix("Rss:") {
+                total += kib.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10;
+            }
+        }
+        total
     }
 
     #[test]

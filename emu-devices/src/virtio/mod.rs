@@ -21,11 +21,16 @@
 //!
 //! Left out: packed rings, queue reset, legacy and transitional devices, notification data, shared memory regions.
 
+mod balloon;
 mod block;
 mod chain;
 mod common;
+mod console;
 #[cfg(test)]
 mod driver;
+mod entropy;
+#[cfg(test)]
+mod entropy_tests;
 mod layout;
 mod net;
 mod pci;
@@ -33,12 +38,17 @@ mod queues;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod vsock;
 
+pub use balloon::{BALLOON_PAGE, Balloon, BalloonState, Returned, Statistics};
 pub use block::{Block, BlockConfig, BlockState};
 pub use chain::Chain;
+pub use console::{Console, ConsoleState, MAX_PORTS, PortKind};
+pub use entropy::Entropy;
 pub use net::{Net, NetConfig, NetState};
 pub use pci::{Link, VirtioPci, VirtioPciState};
 pub use queues::Queues;
+pub use vsock::{GUEST_CIDS, MAX_CONNECTIONS, Vsock, VsockState};
 
 use serde::{Serialize, de::DeserializeOwned};
 

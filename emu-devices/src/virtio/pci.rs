@@ -61,6 +61,11 @@ impl<D: VirtioDevice> Clone for Link<D> {
 }
 
 impl<D: VirtioDevice> Link<D> {
+    /// The way to the device behind `function`.
+    pub fn to(function: &Arc<Mutex<VirtioPci<D>>>) -> Self {
+        Link(Arc::downgrade(function))
+    }
+
     /// Locks the device, if there still is one, and does `work` with it; then sends the interrupts that are due. Not from
     /// within a call of the device.
     pub fn with(&self, work: impl FnOnce(&mut D, &mut Queues)) {

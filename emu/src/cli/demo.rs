@@ -1,6 +1,9 @@
 //! `emu demo`: real Linux, without having to find one.
 
-use super::run::{command_line_for, run_machine};
+use super::{
+    network::NetworkOptions,
+    run::{command_line_for, machine_name, run_machine},
+};
 use crate::{
     config::{DiskSpec, MIB, MachineConfig, parse_cpus, parse_memory},
     exit::{ExitReason, OptionError, RunError},
@@ -94,6 +97,7 @@ impl DemoOptions {
         let disk = DiskSpec { format: Some(Format::Raw), ..DiskSpec::new(image) };
         Ok(MachineConfig {
             append: command_line_for(&disk),
+            networks: NetworkOptions::default().cards(&machine_name(Some(&disk)))?,
             disks: vec![disk],
             ..self.machine(kernel, initrd, debian::MEMORY)
         })

@@ -1,21 +1,18 @@
 //! The options of network cards, put together: which address, forward and capture belongs to which card.
 
 use crate::{
-    config::{NetOption, NetworkCardSpec, network_problem},
+    config::{NetOption, NetworkCardSpec, NetworkModel, network_problem},
     exit::OptionError,
 };
 use clap::Args;
 use emu_net::{MacAddress, NetworkSpec, user::Forward};
 use std::path::PathBuf;
 
-/// What the addresses of a machine without a name are made from.
-const MACHINE: &str = "emu";
-
 /// The options.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct NetworkOptions {
     /// A network card on user[,restrict], tap:NAME or socket:PATH, with model=virtio, e1000 or rtl8139 behind it; none is
-    /// no card; repeatable
+    /// no card; repeatable [default: user]
     #[arg(long, value_name = "NETWORK[,model=CARD]", help_heading = "Network")]
     net: Vec<NetOption>,
 
@@ -36,10 +33,16 @@ fn parse_forward(text: &str) -> Result<Forward, String> {
     text.parse::<Forward>().map_err(|error| network_problem(&format!("--forward {text}"), &error))
 }
 
+/// The card that a machine has if nothing is said of its network.
+fn user_network() -> NetOption {
+    NetOption { network: NetworkSpec::User { restrict: false }, model: NetworkModel::default() }
+}
+
 impl NetworkOptions {
-    /// The cards.
-    pub fn cards(self) -> Result<Vec<NetworkCardSpec>, OptionError> {
+    /// The cards of the machine that is called `machine`: their addresses are made from that.
+    pub fn cards(self, machine: &str) -> Result<Vec<NetworkCardSpec>, OptionError> {
         let NetworkOptions { net, forward, mac, mut pcap } = self;
+        let net = if net.is_empty() { vec![user_network()] } else { net };
         let nets: Vec<NetOption> = net.into_iter().filter(|net| net.network != NetworkSpec::None).collect();
         if let Some(extra) = mac.get(nets.len()) {
             let problem = "has no network card to go with; add --net user";
@@ -60,7 +63,7 @@ impl NetworkOptions {
         }
         let card = |(number, net): (usize, NetOption)| NetworkCardSpec {
             model: net.model,
-            mac: mac.get(number).copied().unwrap_or_else(|| MacAddress::of_card(MACHINE, number as u32)),
+            mac: mac.get(number).copied().unwrap_or_else(|| MacAddress::of_card(machine, number as u32)),
             network: net.network,
             forwards: if Some(number) == user { forward.clone() } else { Vec::new() },
             capture: pcap.take(),
@@ -82,7 +85,7 @@ mod tests {
     }
 
     fn cards(line: &str) -> Result<Vec<NetworkCardSpec>, OptionError> {
-        Line::try_parse_from(["emu"].into_iter().chain(line.split_whitespace())).unwrap().options.cards()
+        Line::try_parse_from(["emu"].into_iter().chain(line.split_whitespace())).unwrap().options.cards("emu")
     }
 
     #[test]
@@ -96,8 +99,16 @@ mod tests {
         assert_eq!((cards[0].capture.is_some(), cards[1].capture.is_some()), (true, false));
     }
 
+    #[test]
+    fn a_machine_has_a_card_on_the_user_network_unless_something_else_is_said() {
+        let only = cards("--forward tcp:2222:22").unwrap();
+        assert_eq!((only.len(), &only[0].network), (1, &NetworkSpec::User { restrict: false }));
+        assert_eq!(only[0].forwards.len(), 1);
+        assert!(cards("--net none").unwrap().is_empty());
+    }
+
     #[rstest]
-    #[case("--mac 52:54:00:00:00:01", "no network card")]
+    #[case("--net none --mac 52:54:00:00:00:01", "no network card")]
     #[case("--net none --pcap a", "no network card")]
     #[case("--net tap:t0 --forward tcp:2222:22", "no user network")]
     fn an_option_without_its_card_is_refused(#[case] line: &str, #[case] reason: &str) {

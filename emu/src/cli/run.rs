@@ -3,8 +3,9 @@
 use super::{check, cpu::WithModelNames, network::NetworkOptions};
 use crate::{
     config::{
-        CdromSpec, CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf, JitStress,
-        MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, parse_code_size, parse_cpus, parse_memory,
+        BalloonSpec, CdromSpec, CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf,
+        JitStress, MIB, MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, VirtioPortSpec, VsockSpec,
+        parse_code_size, parse_cpus, parse_memory,
     },
     console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
@@ -12,6 +13,7 @@ use crate::{
 };
 use clap::{Args, ValueHint};
 use emu_core::region::Thresholds;
+use emu_devices::virtio::MAX_PORTS;
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 const EXAMPLES: &str = "\
@@ -116,6 +118,29 @@ pub struct RunOptions {
     #[arg(long, value_name = "DEST", help_heading = "Ports")]
     serial: Vec<SerialSpec>,
 
+    /// Add a virtio console (hvc0), connected as a serial port is
+    #[arg(long, value_name = "DEST", help_heading = "Ports")]
+    virtio_console: Option<SerialSpec>,
+
+    /// Add a virtio port that the guest finds as /dev/virtio-ports/NAME, connected to socket=PATH, file=PATH, pty or stdio;
+    /// repeatable
+    #[arg(long, value_name = "name=NAME,DEST", help_heading = "Ports")]
+    virtio_port: Vec<VirtioPortSpec>,
+
+    /// Add a virtio socket device: the guest's address, and the Unix socket that leads to its ports. The guest reaches port P
+    /// of the host at the Unix socket PATH_P
+    #[arg(long, value_name = "cid=N,socket=PATH", help_heading = "Ports")]
+    vsock: Option<VsockSpec>,
+
+    /// Add a virtio source of randomness
+    #[arg(long, help_heading = "Machine")]
+    rng: bool,
+
+    /// Add a memory balloon, by which memory that the guest does not use goes back to the host; with a size, the guest is
+    /// asked to make do with that much of its memory
+    #[arg(long, value_name = "SIZE|on", help_heading = "Machine")]
+    balloon: Option<BalloonSpec>,
+
     /// Add a debug console at port 0xE9, to stdio, file:PATH, pty or none
     #[arg(long, value_name = "DEST", help_heading = "Ports")]
     debugcon: Option<SerialSpec>,
@@ -179,6 +204,27 @@ impl RunOptions {
             let problem = "one port too many; a machine has 4 serial ports";
             return Err(OptionError::new("--serial", spelled(extra), problem));
         }
+        let most_ports = MAX_PORTS - usize::from(self.virtio_console.is_some());
+        if let Some(extra) = self.virtio_port.get(most_ports) {
+            let problem = format!("one port too many; a virtio console has {MAX_PORTS} ports");
+            return Err(OptionError::new("--virtio-port", &extra.name, problem));
+        }
+        let mut names: Vec<&str> = self.virtio_port.iter().map(|port| port.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.array_windows().find(|[a, b]| a == b) {
+            let problem = "two ports have this name; give each its own";
+            return Err(OptionError::new("--virtio-port", pair[0], problem));
+        }
+        if let Some(BalloonSpec { memory: Some(size) }) = self.balloon
+            && size > self.memory
+        {
+            let problem = format!("more than --memory; give at most {}M", self.memory / MIB);
+            return Err(OptionError::new("--balloon", format!("{}M", size / MIB), problem));
+        }
+        // One of the two has the terminal; whoever asks for it by name does not mean the other.
+        let taken = self.virtio_console == Some(SerialSpec::Stdio);
+        let first_serial = if taken { SerialSpec::None } else { SerialSpec::Stdio };
+        let machine_name = machine_name(self.disk.first());
         Ok(MachineConfig {
             kernel: self.kernel,
             initrd: self.initrd,
@@ -194,18 +240,29 @@ impl RunOptions {
                 stress: self.jit_stress,
             },
             cpu: self.cpu,
-            serial: if self.serial.is_empty() { vec![SerialSpec::Stdio] } else { self.serial },
+            serial: if self.serial.is_empty() { vec![first_serial] } else { self.serial },
             debugcon: self.debugcon,
             debug_exit: self.debug_exit,
             test_device: self.test_device,
             no_reboot: self.no_reboot,
             rtc: self.rtc,
             trace: self.trace,
+            virtio_console: self.virtio_console,
+            virtio_ports: self.virtio_port,
+            rng: self.rng,
+            balloon: self.balloon,
+            vsock: self.vsock,
             disks: self.disk,
             cdroms: self.cdrom,
-            networks: self.network.cards()?,
+            networks: self.network.cards(&machine_name)?,
         })
     }
+}
+
+/// What tells a machine from others, in every run: its first disk, if it has one.
+pub fn machine_name(disk: Option<&DiskSpec>) -> String {
+    let path = disk.map(|disk| disk.path.canonicalize().unwrap_or_else(|_| disk.path.clone()));
+    path.map_or_else(|| "emu".to_owned(), |path| path.display().to_string())
 }
 
 /// The command line of a Linux system whose root file system is all of `disk`.

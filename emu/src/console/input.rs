@@ -66,6 +66,11 @@ impl SerialInput {
         SerialInput { descriptor, escapes: false, reopens: true }
     }
 
+    /// Whether it is a terminal, whose size the guest may want to know.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.escapes
+    }
+
     /// The open file behind it.
     #[cfg(test)]
     pub(super) fn descriptor(&self) -> &OwnedFd {

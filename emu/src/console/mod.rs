@@ -28,10 +28,14 @@ pub mod input;
 mod output;
 mod pty;
 pub mod signals;
+mod stream;
 pub mod terminal;
+mod virtio;
 
 pub use input::{ConsoleInput, SerialInput};
 pub use output::{ByteSink, drain_all, flush_all};
+pub use stream::SinkStream;
+pub use virtio::{VirtioPort, VirtioPorts};
 
 /// One serial port's connection.
 pub struct SerialPort {
@@ -78,6 +82,8 @@ pub struct HostPorts {
     pub debugcon: Option<ByteSink>,
     /// The traces. Two kinds may share a sink: write whole lines.
     pub traces: Vec<(TraceKind, ByteSink)>,
+    /// What virtio devices are connected to.
+    pub virtio: VirtioPorts,
     /// The disks, in the order in which the guest finds them.
     pub disks: Vec<DiskPort>,
     /// The network cards, in the order in which the guest finds them.
@@ -88,11 +94,7 @@ impl HostPorts {
     /// Opens all that `config` names. A terminal is left as it is until [`SerialInput::start`].
     pub fn open(config: &MachineConfig) -> Result<HostPorts, OptionError> {
         let mut opener = Opener::default();
-        if config.serial.iter().filter(|&spec| *spec == SerialSpec::Stdio).count() > 1 {
-            let problem =
-                "only one serial port can have standard input; use file:PATH, pty or none for others";
-            return Err(OptionError::new("--serial", "stdio", problem));
-        }
+        virtio::one_has_stdin(config)?;
         let mut serial = Vec::new();
         for (number, spec) in config.serial.iter().enumerate() {
             let port = opener.port("--serial", spec, &format!("COM{}", number + 1))?;
@@ -111,7 +113,8 @@ impl HostPorts {
         let disks = disks.chain(cdroms).collect::<Result<_, _>>()?;
         let networks = config.networks.iter().filter_map(|card| open_network(card).transpose());
         let networks = networks.collect::<Result<_, _>>()?;
-        Ok(HostPorts { serial, debugcon, traces, disks, networks })
+        let virtio = VirtioPorts::open(config, &mut opener)?;
+        Ok(HostPorts { serial, debugcon, traces, disks, virtio, networks })
     }
 }
 

@@ -34,6 +34,8 @@ struct Shared {
     filled: Condvar,
     /// The writer has written something.
     drained: Condvar,
+    /// Told when there is room again for who was refused.
+    on_room: Mutex<Vec<Box<dyn Fn() + Send>>>,
 }
 
 #[derive(Default)]
@@ -47,6 +49,18 @@ struct State {
     ending: bool,
     /// Writing has failed: bytes are dropped.
     broken: bool,
+    /// Somebody was refused.
+    refused: bool,
+}
+
+impl Shared {
+    /// The buffer has grown from `before` to `after` bytes.
+    fn wake_writer(&self, before: usize, after: usize) {
+        // The writer sleeps without limit while there is nothing, and for a moment while there is little.
+        if (before == 0 && after > 0) || (before < CHUNK && after >= CHUNK) {
+            self.filled.notify_one();
+        }
+    }
 }
 
 /// All sinks of the process, for its sudden end.
@@ -91,6 +105,7 @@ impl ByteSink {
             state: Mutex::default(),
             filled: Condvar::new(),
             drained: Condvar::new(),
+            on_room: Mutex::default(),
         });
         let mut sinks = SINKS.lock();
         sinks.retain(|sink| sink.strong_count() > 0);
@@ -121,10 +136,31 @@ impl ByteSink {
         }
         let before = state.buffer.len();
         state.buffer.extend_from_slice(bytes);
-        let after = state.buffer.len();
-        // The writer sleeps without limit while there is nothing, and for a moment while there is little.
-        if (before == 0 && after > 0) || (before < CHUNK && after >= CHUNK) {
-            shared.filled.notify_one();
+        shared.wake_writer(before, state.buffer.len());
+    }
+
+    /// Sends as many of `bytes` as there is room for, and returns how many. Never waits. Where it was not all, those of
+    /// [`on_room`](Self::on_room) are told when there is room.
+    pub fn offer(&self, bytes: &[u8]) -> usize {
+        let Some(shared) = &self.0 else {
+            return bytes.len();
+        };
+        let mut state = shared.state.lock();
+        if state.broken {
+            return bytes.len();
+        }
+        let before = state.buffer.len();
+        let taken = bytes.len().min(CAPACITY.saturating_sub(before));
+        state.buffer.extend_from_slice(&bytes[..taken]);
+        state.refused |= taken < bytes.len();
+        shared.wake_writer(before, before + taken);
+        taken
+    }
+
+    /// Calls `tell`, on the writer's thread, when there is room again after [`offer`](Self::offer) has refused bytes.
+    pub fn on_room(&self, tell: impl Fn() + Send + 'static) {
+        if let Some(shared) = &self.0 {
+            shared.on_room.lock().push(Box::new(tell));
         }
     }
 
@@ -199,13 +235,19 @@ fn write_out(shared: &Shared, mut writer: impl Write) {
         let result = if broken { Ok(()) } else { writer.write_all(&chunk).and_then(|()| writer.flush()) };
         let mut state = shared.state.lock();
         state.writing = false;
+        let refused = mem::take(&mut state.refused);
         if let Err(error) = result {
             state.broken = true;
             // Logging while holding the lock would hang if the log went the same way.
             drop(state);
             log::warn!("{}: {error}; what the guest prints there from now on is lost", shared.name);
+        } else {
+            drop(state);
         }
         shared.drained.notify_all();
+        if refused {
+            shared.on_room.lock().iter().for_each(|tell| tell());
+        }
     }
 }
 
@@ -285,6 +327,33 @@ mod tests {
         let sink = ByteSink::to_writer("test", Recorder(sender)).unwrap();
         sink.put(b'$');
         assert_eq!(receiver.recv_timeout(Duration::from_secs(10)).unwrap(), b"$");
+    }
+
+    #[test]
+    fn who_does_not_wait_is_told_of_room() {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let sink = ByteSink::to_writer("test", Recorder(sender)).unwrap();
+        let (told, room) = mpsc::channel();
+        sink.on_room(move || told.send(()).unwrap());
+        let all = vec![b'x'; CAPACITY * 4];
+        let expected = all.len();
+        let reader = thread::spawn(move || {
+            let mut read = 0;
+            while read < expected {
+                read += receiver.recv().unwrap().len();
+            }
+            read
+        });
+        let (mut sent, mut waits) = (0, 0);
+        while sent < all.len() {
+            sent += sink.offer(&all[sent..]);
+            if sent < all.len() {
+                room.recv_timeout(Duration::from_secs(10)).unwrap();
+                waits += 1;
+            }
+        }
+        assert!(sink.drain(None) && waits >= 2, "{waits}");
+        assert_eq!(reader.join().unwrap(), all.len());
     }
 
     #[test]

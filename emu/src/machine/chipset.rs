@@ -13,10 +13,11 @@ use super::{
     serial::{COM_PORTS, Output},
     storage::{self, Storage},
     test_devices,
+    virtio::{self, VirtioCards},
 };
 use crate::{
     config::MachineConfig,
-    console::{ByteSink, DiskPort, NetworkPort},
+    console::{ByteSink, DiskPort, NetworkPort, VirtioPorts},
 };
 use emu_core::{
     bus::{Bus, Device, IrqLine, MmioIo, PortIo, RegionConflict},
@@ -117,6 +118,8 @@ pub struct Chipset {
     pub ferr: Arc<Mutex<FerrLatch>>,
     /// What is under way at disks.
     pub storage: Arc<Storage>,
+    /// What the machine needs of other virtio devices.
+    pub virtio: VirtioCards,
     /// Serial ports, COM1 first.
     pub uarts: Vec<Arc<Mutex<Uart16550>>>,
     /// Blocks that the guest can move.
@@ -151,6 +154,7 @@ impl Chipset {
         debugcon: Option<ByteSink>,
         disks: Vec<DiskPort>,
         networks: Vec<NetworkPort>,
+        virtio: VirtioPorts,
     ) -> Result<Self, ChipsetError> {
         let apics = local_apics(parts);
         let io_apic = IoApic::new(apics.clone());
@@ -181,6 +185,7 @@ impl Chipset {
             pic: pic.clone(),
             ferr: ferr.clone(),
             storage: Arc::default(),
+            virtio: VirtioCards::default(),
             uarts: Vec::new(),
             movable: Arc::new(Movable { ecam: ecam.clone(), pm: pm.clone(), pci: pci_bus.clone() }),
             relocations,
@@ -208,6 +213,7 @@ impl Chipset {
             network::add(&mut chipset, &mut slots, port)?;
         }
         storage::add(&mut chipset, parts, &mut slots, &isa, disks)?;
+        virtio::add(&mut chipset, parts, &mut slots, virtio)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);
         Ok(chipset)
     }

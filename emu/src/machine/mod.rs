@@ -26,6 +26,7 @@ mod storage;
 mod test_devices;
 mod trace;
 mod vcpu;
+mod virtio;
 
 use crate::{
     config::{CpuSpec, EngineKind, EngineSpec, MIB, MachineConfig},
@@ -116,7 +117,7 @@ impl Machine {
         let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
         let networks = ports.networks.into_iter().map(|port| network::captured(port, timers.clock()));
         let networks = networks.collect::<Result<_, _>>()?;
-        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, networks)
+        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, networks, ports.virtio)
             .map_err(anyhow::Error::new)?;
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
@@ -143,6 +144,8 @@ impl Machine {
             .spawn(move || timers.run())
             .map_err(|error| anyhow::Error::new(error).context("the timers' thread"))?;
         self.console.start().map_err(|error| anyhow::Error::new(error).context("the console"))?;
+        let streams = self.chipset.virtio.start(&self.lifecycle);
+        streams.map_err(|error| anyhow::Error::new(error).context("the ports of the virtio console"))?;
         let result = loop {
             self.vcpus.run(first);
             let event = self.lifecycle.wait();
