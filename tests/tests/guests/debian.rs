@@ -66,8 +66,9 @@ fn log_in(session: &mut Session) {
     session.send("emu\r");
     session.expect("# ", PATIENCE);
     // Lines as they are: no colours, no bracketed paste, no editing at the terminal's width.
-    session.send("stty cols 1000; bind 'set enable-bracketed-paste off'; PS1='ready# '\r");
-    session.expect("\nready# ", PATIENCE);
+    // The prompt is written in two parts so that the echo of this line is not taken for it.
+    session.send("stty cols 1000; bind 'set enable-bracketed-paste off'; PS1='re''ady# '\r");
+    session.expect("ready# ", PATIENCE);
 }
 
 /// Has the shell do `command`; returns what it printed. Asserts that it succeeded.
