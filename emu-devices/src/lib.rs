@@ -24,6 +24,7 @@ pub mod port92;
 pub mod pvpanic;
 pub mod serial;
 pub mod test_device;
+pub mod virtio;
 
 #[cfg(test)]
 mod probe;

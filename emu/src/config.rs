@@ -6,8 +6,10 @@
 use emu_core::{clock::wall_clock_seconds, cpu_model, region::Thresholds};
 use std::{fmt, path::PathBuf, str::FromStr};
 
+mod disk;
 mod timestamp;
 
+pub use disk::{DiskBus, DiskSpec};
 pub use timestamp::RtcSpec;
 
 /// Bytes in a MiB.
@@ -56,6 +58,8 @@ pub struct MachineConfig {
     pub rtc: RtcSpec,
     /// Traces to write.
     pub trace: Vec<TraceSpec>,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskSpec>,
 }
 
 impl Default for MachineConfig {
@@ -75,6 +79,7 @@ impl Default for MachineConfig {
             no_reboot: false,
             rtc: RtcSpec::Utc,
             trace: Vec::new(),
+            disks: Vec::new(),
         }
     }
 }

@@ -29,14 +29,24 @@ impl Dma {
 
     /// Copies memory at `address` into `bytes`.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
-        self.buffer([(address, bytes.len())])?.copy_to(0, bytes);
+        let host = self.host(address, bytes.len())?;
+        // SAFETY: RAM that long; host memory of ours is not guest memory.
+        unsafe { std::ptr::copy_nonoverlapping(host, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
 
     /// Copies `bytes` to memory at `address`.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
-        self.buffer([(address, bytes.len())])?.copy_from(0, bytes);
+        let host = self.host(address, bytes.len())?;
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), host, bytes.len()) };
+        self.written(address, bytes.len() as u64);
         Ok(())
+    }
+
+    /// RAM at `address`, `len` bytes long.
+    fn host(&self, address: u64, len: usize) -> Result<*mut u8, MemoryError> {
+        self.0.ram().host_range(address, len).ok_or(MemoryError::NotRam { address, len })
     }
 
     /// The little-endian 16-bit word at even `address`, in one access; nothing is read before it that comes after it.
@@ -52,18 +62,18 @@ impl Dma {
     }
 
     fn word(&self, address: u64) -> Result<&AtomicU16, MemoryError> {
-        let host = self.0.ram().host_range(address, 2).filter(|_| address.is_multiple_of(2));
-        let host = host.ok_or(MemoryError::NotRam { address, len: 2 })?;
+        let aligned = address.is_multiple_of(2).then_some(address);
+        let host = self.host(aligned.ok_or(MemoryError::NotRam { address, len: 2 })?, 2)?;
         // SAFETY: aligned, in RAM, which lives as long as `self`; vCPUs access it as atomics or as other languages do.
         Ok(unsafe { AtomicU16::from_ptr(host.cast()) })
     }
 
     /// The memory at these (address, length) places, one behind the other.
     pub fn buffer(&self, places: impl IntoIterator<Item = (u64, usize)>) -> Result<DmaBuffer, MemoryError> {
-        let pieces = places.into_iter().filter(|(_, len)| *len != 0).map(|(address, len)| {
-            let host = self.0.ram().host_range(address, len).ok_or(MemoryError::NotRam { address, len })?;
-            Ok(Piece { address, host, len })
-        });
+        let pieces = places
+            .into_iter()
+            .filter(|(_, len)| *len != 0)
+            .map(|(address, len)| Ok(Piece { address, host: self.host(address, len)?, len }));
         let pieces: Vec<Piece> = pieces.collect::<Result<_, _>>()?;
         let len = pieces.iter().map(|piece| piece.len).sum();
         Ok(DmaBuffer { dma: self.clone(), pieces, len })

@@ -25,21 +25,29 @@ pub mod reg {
 }
 
 /// Bits of the command register.
-mod command {
-    pub(super) const IO: u32 = 1 << 0;
-    pub(super) const MEMORY: u32 = 1 << 1;
-    pub(super) const BUS_MASTER: u32 = 1 << 2;
-    pub(super) const PARITY: u32 = 1 << 6;
-    pub(super) const SERR: u32 = 1 << 8;
-    pub(super) const INTX_DISABLE: u32 = 1 << 10;
+pub mod command {
+    /// Answers in its I/O windows.
+    pub const IO: u32 = 1 << 0;
+    /// Answers in its memory windows.
+    pub const MEMORY: u32 = 1 << 1;
+    /// Accesses memory, and sends messages.
+    pub const BUS_MASTER: u32 = 1 << 2;
+    /// Reports parity errors.
+    pub const PARITY: u32 = 1 << 6;
+    /// Reports system errors.
+    pub const SERR: u32 = 1 << 8;
+    /// Leaves its INTx wire alone.
+    pub const INTX_DISABLE: u32 = 1 << 10;
     pub(super) const WRITABLE: u32 = IO | MEMORY | BUS_MASTER | PARITY | SERR | INTX_DISABLE;
 }
 
 /// Error bits of the status register: writing one clears.
 const STATUS_CLEARABLE: u16 = 0xF900;
+const STATUS_INTERRUPT: u32 = 1 << 3;
 const STATUS_CAPABILITIES: u32 = 1 << 4;
 const MULTIFUNCTION: u8 = 1 << 7;
-const BARS: usize = 6;
+/// Base address registers of a function.
+pub(super) const BARS: usize = 6;
 const CONVENTIONAL: usize = 256;
 const EXPRESS: usize = 4096;
 
@@ -138,6 +146,8 @@ impl ConfigSpace {
             "BAR of {:#x} bytes",
             bar.size
         );
+        // PCI 3.0, 6.2.5.1: I/O windows have at most 256 ports.
+        assert!(bar.kind != BarKind::Io || bar.size <= 256, "an I/O BAR of {:#x} ports", bar.size);
         assert!(wide || bar.size <= 1 << 31, "a 32-bit BAR of {:#x} bytes", bar.size);
         assert!(index + usize::from(wide) < BARS, "no BAR {index}");
         let address_bits = !(bar.size - 1);
@@ -168,6 +178,11 @@ impl ConfigSpace {
     /// The INTx pin the function uses: 1 is INTA#.
     pub fn set_interrupt_pin(&mut self, pin: u8) {
         self.define(reg::INTERRUPT_PIN, 1, pin.into(), 0);
+    }
+
+    /// Bits of a register that a guest clears by writing ones.
+    pub fn clear_by_ones(&mut self, offset: usize, size: usize, bits: u32) {
+        self.clearable[offset..offset + size].copy_from_slice(&bits.to_le_bytes()[..size]);
     }
 
     // The device's side.
@@ -207,6 +222,12 @@ impl ConfigSpace {
     /// Whether INTx is switched off.
     pub fn is_intx_disabled(&self) -> bool {
         self.get(reg::COMMAND, 2) & command::INTX_DISABLE != 0
+    }
+
+    /// Shows in the status register whether the function asks for its INTx.
+    pub(super) fn show_interrupt(&mut self, asked: bool) {
+        let status = self.get(reg::STATUS, 2) & !STATUS_INTERRUPT;
+        self.set(reg::STATUS, 2, if asked { status | STATUS_INTERRUPT } else { status });
     }
 
     /// RESET#.

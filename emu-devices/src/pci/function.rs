@@ -37,6 +37,15 @@ pub trait PciFunction: Device {
     fn config(&self) -> &ConfigSpace;
     /// Its configuration space, to be written by the guest.
     fn config_mut(&mut self) -> &mut ConfigSpace;
-    /// The guest has written `size` bytes at `offset`: follow what changed (BARs, command, own registers).
+    /// The guest has written `size` bytes at `offset`: follow what changed (command, capabilities, own registers).
+    /// Windows are followed by the bus.
     fn config_written(&mut self, offset: u16, size: u8);
+    /// The guest is about to read `size` bytes at `offset`: for registers that are made when somebody looks.
+    fn config_will_be_read(&mut self, _offset: u16, _size: u8) {}
+}
+
+/// Whether an access of `size` bytes at `offset` touches the register of `len` bytes at `register`.
+pub fn touches(offset: u16, size: u8, register: usize, len: usize) -> bool {
+    let offset = usize::from(offset);
+    offset < register + len && register < offset + usize::from(size)
 }

@@ -1,6 +1,6 @@
 //! The host bridge: Q35 MCH, device 0, 8086:29C0. Q35 datasheet, chapter 5.
 
-use super::{ConfigSpace, ConfigState, ECAM_BASE, Identity, PciFunction};
+use super::{ConfigSpace, ConfigState, ECAM_BASE, Identity, PciFunction, touches};
 use emu_core::bus::{Device, Snapshot};
 
 /// Registers of device 0.
@@ -82,12 +82,6 @@ impl PciFunction for HostBridge {
             (self.ecam_moved)(self.ecam());
         }
     }
-}
-
-/// Whether a write of `size` bytes at `offset` touches the register of `len` bytes at `register`.
-pub(super) fn touches(offset: u16, size: u8, register: usize, len: usize) -> bool {
-    let offset = usize::from(offset);
-    offset < register + len && register < offset + usize::from(size)
 }
 
 impl Snapshot for HostBridge {

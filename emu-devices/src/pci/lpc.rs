@@ -4,7 +4,7 @@
 //! root complex register block; both base registers read as disabled until a guest writes them, and writing them
 //! maps nothing.
 
-use super::{ConfigSpace, ConfigState, Identity, PIRQS, PciFunction, PciInterrupts, host_bridge::touches};
+use super::{ConfigSpace, ConfigState, Identity, PIRQS, PciFunction, PciInterrupts, touches};
 use crate::acpi::PM_BASE;
 use emu_core::bus::{Device, Snapshot};
 use std::sync::Arc;

@@ -2,35 +2,46 @@
 //!
 //! PCI Local Bus specification 3.0; Q35 (MCH) and ICH9 datasheets. One bus; the host bridge is at 0:00.0 and the
 //! LPC bridge at 0:1f.0, as in a Q35 board. A device implements [`PciFunction`] around a [`ConfigSpace`], gives
-//! it its BARs and capabilities, and is added to the [`PciBus`]; its INTx wires end in [`PciInterrupts`].
+//! it its BARs and capabilities, and is added to the [`PciBus`] with who answers in its windows; its INTx wires end in
+//! [`PciInterrupts`]. A device that interrupts and accesses memory has an [`Endpoint`], which is all of that.
 //!
 //! Not modelled: bridges to further buses, the root complex register block (RCBA reads as disabled), PAM and
 //! SMRAM effects (their registers keep what is written), expansion ROMs.
 //!
 //! Locks: a configuration access locks the access device (ports or ECAM) and then the one function it is for. A
-//! function may drive wires then, and must not start a configuration access.
+//! function may drive wires and send messages then, and must not start a configuration access. An access to a window
+//! locks the function alone. So does a completion, on a thread of the backend's, which holds nothing else then: a
+//! function's lock comes before those of interrupt controllers, and after none. Windows move with no function locked:
+//! moving waits until all accesses to the bus are over, and they wait for functions.
 
 mod bar;
 mod config;
 mod ecam;
+mod endpoint;
+#[cfg(test)]
+mod endpoint_tests;
 mod function;
 mod host_bridge;
 mod interrupts;
 mod lpc;
+mod msi;
+mod msix;
 mod ports;
 mod root;
 #[cfg(test)]
 mod tests;
 
 pub use bar::{Bar, BarKind, BarWindow};
-pub use config::{ConfigSpace, ConfigState, Identity, reg};
+pub use config::{ConfigSpace, ConfigState, Identity, command, reg};
 pub use ecam::Ecam;
-pub use function::{FunctionAddress, PciFunction};
+pub use endpoint::{Endpoint, EndpointState, PciWires};
+pub use function::{FunctionAddress, PciFunction, touches};
 pub use host_bridge::{EcamMoved, HostBridge};
 pub use interrupts::{InterruptState, PIRQS, PciInterrupts, PirqWires, input, pirq, pirq_gsi};
 pub use lpc::{LpcBridge, LpcState, LpcWires, PmMoved};
+pub use msix::{MsixLayout, MsixState};
 pub use ports::{ConfigPorts, ConfigPortsState};
-pub use root::{FunctionTaken, PciBus};
+pub use root::{FunctionTaken, PciBus, WindowTargets};
 
 /// First port of configuration mechanism 1: the address.
 pub const CONFIG_ADDRESS: u16 = 0xCF8;

@@ -86,9 +86,9 @@ impl Bench {
         let bridge = Arc::new(Mutex::new(HostBridge::new(ecam_moved)));
         let lpc = Arc::new(Mutex::new(LpcBridge::new(lpc_wires(&moves))));
         let pci = Arc::new(PciBus::new());
-        pci.add(HOST_BRIDGE, bridge.clone()).unwrap();
-        pci.add(LPC_BRIDGE, lpc.clone()).unwrap();
-        pci.add(FunctionAddress::new(0, 3, 0), card.clone()).unwrap();
+        pci.add(HOST_BRIDGE, bridge.clone(), WindowTargets::default()).unwrap();
+        pci.add(LPC_BRIDGE, lpc.clone(), WindowTargets::default()).unwrap();
+        pci.add(FunctionAddress::new(0, 3, 0), card.clone(), WindowTargets::default()).unwrap();
         let reset = ResetControl::new(Box::new(move |kind| reset_log.lock().push(kind)));
         let ports = Arc::new(Mutex::new(ConfigPorts::new(pci.clone(), reset)));
         let bus = Bus::new();
@@ -243,8 +243,9 @@ fn moving_the_windows_is_reported() {
 #[test]
 fn an_address_is_taken_once() {
     let pci = PciBus::new();
-    pci.add(HOST_BRIDGE, Arc::new(Mutex::new(Card::new()))).unwrap();
-    let error = pci.add(HOST_BRIDGE, Arc::new(Mutex::new(Card::new()))).unwrap_err();
+    pci.add(HOST_BRIDGE, Arc::new(Mutex::new(Card::new())), WindowTargets::default()).unwrap();
+    let error =
+        pci.add(HOST_BRIDGE, Arc::new(Mutex::new(Card::new())), WindowTargets::default()).unwrap_err();
     assert_eq!(error.to_string(), "PCI function 00:00.0 is already card");
 }
 

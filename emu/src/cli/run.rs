@@ -3,8 +3,8 @@
 use super::{check, cpu::WithModelNames};
 use crate::{
     config::{
-        CpuSpec, DEFAULT_CPU_MODEL, EngineKind, EngineSpec, JitPerf, JitStress, MachineConfig, Module,
-        RtcSpec, SerialSpec, TraceSpec, parse_code_size, parse_cpus, parse_memory,
+        CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf, JitStress, MachineConfig,
+        Module, RtcSpec, SerialSpec, TraceSpec, parse_code_size, parse_cpus, parse_memory,
     },
     console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
@@ -99,6 +99,11 @@ pub struct RunOptions {
     #[arg(long, value_name = "TIME", help_heading = "Machine", default_value = "utc")]
     rtc: RtcSpec,
 
+    /// A disk: an image with format=raw or another, bus=virtio, readonly, overlay, cache=writeback, none or unsafe, discard,
+    /// serial=TEXT behind it; repeatable
+    #[arg(long, value_name = "FILE[,...]", help_heading = "Machine")]
+    disk: Vec<DiskSpec>,
+
     /// Connect the next serial port to stdio, file:PATH, pty or none; repeatable [default: stdio]
     #[arg(long, value_name = "DEST", help_heading = "Ports")]
     serial: Vec<SerialSpec>,
@@ -188,6 +193,7 @@ impl RunOptions {
             no_reboot: self.no_reboot,
             rtc: self.rtc,
             trace: self.trace,
+            disks: self.disk,
         })
     }
 }

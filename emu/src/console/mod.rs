@@ -1,18 +1,21 @@
-//! The host's side of the guest's serial ports, debug console and traces.
+//! The host's side of the guest's serial ports, debug console, traces and disks.
 //!
 //! Output goes through a [`ByteSink`]: cheap per byte for a vCPU, written by a thread of its own. Input comes
 //! from a [`SerialInput`], whose thread hands [`ConsoleInput`] to the machine. On a terminal, standard input
 //! is in raw mode with an escape key (see [`input`]); [`terminal`] restores it whatever happens.
 
 use crate::{
-    config::{MachineConfig, SerialSpec, TraceKind},
+    config::{DiskBus, DiskSpec, MachineConfig, SerialSpec, TraceKind},
     exit::OptionError,
 };
+use emu_core::backend::BlockBackend;
+use emu_disk::{DiskOptions, SpaceWatch};
 use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub mod input;
@@ -32,6 +35,16 @@ pub struct SerialPort {
     pub input: Option<SerialInput>,
 }
 
+/// One disk's connection.
+pub struct DiskPort {
+    /// The image.
+    pub disk: Arc<dyn BlockBackend>,
+    /// Where the guest finds it.
+    pub bus: DiskBus,
+    /// Its serial number.
+    pub serial: String,
+}
+
 /// Everything outside the machine that it prints to or hears from, opened before it starts.
 pub struct HostPorts {
     /// COM1, COM2, ... as in [`MachineConfig::serial`].
@@ -40,6 +53,8 @@ pub struct HostPorts {
     pub debugcon: Option<ByteSink>,
     /// The traces. Two kinds may share a sink: write whole lines.
     pub traces: Vec<(TraceKind, ByteSink)>,
+    /// The disks, in the order in which the guest finds them.
+    pub disks: Vec<DiskPort>,
 }
 
 impl HostPorts {
@@ -64,7 +79,30 @@ impl HostPorts {
         for trace in &config.trace {
             traces.push((trace.kind, opener.file("--trace", &trace.path)?));
         }
-        Ok(HostPorts { serial, debugcon, traces })
+        let disks = config.disks.iter().enumerate().map(|(number, spec)| open_disk(number, spec));
+        Ok(HostPorts { serial, debugcon, traces, disks: disks.collect::<Result<_, _>>()? })
+    }
+}
+
+fn open_disk(number: usize, spec: &DiskSpec) -> Result<DiskPort, OptionError> {
+    let DiskSpec { path, format, bus, readonly, overlay, cache, discard, serial } = spec.clone();
+    let space_watch: Option<Arc<dyn SpaceWatch>> = Some(Arc::new(FullDisk));
+    let options = DiskOptions { path, format, readonly, overlay, cache, discard, space_watch };
+    let disk = emu_disk::open(&options)
+        .map_err(|error| OptionError::new("--disk", options.path.display(), error))?;
+    Ok(DiskPort { disk, bus, serial: serial.unwrap_or_else(|| format!("emu-disk-{}", number + 1)) })
+}
+
+/// Tells the user why a guest's writes stand still.
+struct FullDisk;
+
+impl SpaceWatch for FullDisk {
+    fn no_space(&self, image: &Path) {
+        log::error!("no room left for {}: the guest's writes wait until there is", image.display());
+    }
+
+    fn space_again(&self, image: &Path) {
+        log::warn!("there is room again for {}: the guest's writes go on", image.display());
     }
 }
 

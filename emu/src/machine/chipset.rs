@@ -1,23 +1,28 @@
 //! The chipset: every device of the machine, what its wires are connected to, and where it is on the bus.
 //!
-//! A PC of the Q35 kind without graphics, disks and network. This is the one place that knows all devices; each
+//! A PC of the Q35 kind without graphics and network. This is the one place that knows all devices; each
 //! knows nothing but its wires.
 
 use super::{
     a20::{A20Gate, A20Source, ResetLine},
     isa::{IsaInterrupts, Source},
     lifecycle::{Event, Lifecycle},
+    pci_slots::PciSlots,
     relocation::{Movable, Relocations},
     serial::{COM_PORTS, Output},
+    storage::{self, Storage},
     test_devices,
 };
-use crate::{config::MachineConfig, console::ByteSink};
+use crate::{
+    config::MachineConfig,
+    console::{ByteSink, DiskPort},
+};
 use emu_core::{
     bus::{Bus, Device, IrqLine, MmioIo, PortIo, RegionConflict},
     clock::{Timer, TimerQueue},
     cpu_model::{CRYSTAL_HERTZ, CpuModel, Feature, TSC_HERTZ},
     engine::VcpuSignal,
-    memory::PhysicalMemory,
+    memory::{Dma, PhysicalMemory},
 };
 use emu_devices::{
     acpi::{self, Pm, PmWires, ResetControl, TimerWidth},
@@ -33,6 +38,7 @@ use emu_devices::{
     pci::{
         self, CONFIG_ADDRESS, CONFIG_DATA, CONFIG_PORTS_LEN, ConfigPorts, Ecam, FunctionAddress,
         FunctionTaken, HostBridge, LpcBridge, LpcWires, PciBus, PciFunction, PciInterrupts, PirqWires,
+        WindowTargets,
     },
     port92::{Port92, Port92Wires},
     pvpanic::Pvpanic,
@@ -58,7 +64,7 @@ mod irq {
     pub const FERR: u8 = 13;
 }
 
-/// What does not fit together. Addresses are constants, so this is a mistake of the program.
+/// What does not fit together. Addresses are constants, so most of it is a mistake of the program.
 #[derive(Debug, thiserror::Error)]
 pub enum ChipsetError {
     /// Two devices at one place.
@@ -67,6 +73,9 @@ pub enum ChipsetError {
     /// Two PCI functions at one place.
     #[error(transparent)]
     Function(#[from] FunctionTaken),
+    /// More cards than slots. This is the user's.
+    #[error("all PCI slots are taken; use fewer disks")]
+    NoSlot,
 }
 
 /// What the chipset is built around.
@@ -97,6 +106,8 @@ pub struct Chipset {
     pub pic: Arc<Mutex<I8259Pair>>,
     /// FERR#.
     pub ferr: Arc<Mutex<FerrLatch>>,
+    /// What is under way at disks.
+    pub storage: Arc<Storage>,
     /// Serial ports, COM1 first.
     pub uarts: Vec<Arc<Mutex<Uart16550>>>,
     /// Blocks that the guest can move.
@@ -128,6 +139,7 @@ impl Chipset {
         parts: &ChipsetParts<'_>,
         serial: Vec<ByteSink>,
         debugcon: Option<ByteSink>,
+        disks: Vec<DiskPort>,
     ) -> Result<Self, ChipsetError> {
         let apics = local_apics(parts);
         let io_apic = IoApic::new(apics.clone());
@@ -135,10 +147,10 @@ impl Chipset {
         let isa = IsaInterrupts::new(I8259Inputs(pic.clone()), io_apic.pins());
         let pins = io_apic.pins();
         let io_apic_wire = |pin| IrqLine::new(pins.clone(), pin);
-        let pirqs = PciInterrupts::new(PirqWires {
+        let pirqs = Arc::new(PciInterrupts::new(PirqWires {
             io_apic: std::array::from_fn(|pirq| io_apic_wire(pci::pirq_gsi(pirq))),
             isa: std::array::from_fn(|irq| isa.wire(irq as u8, Source::Pci)),
-        });
+        }));
         let hpet_wires = HpetWires {
             pins: (0..apic::PINS as u32).map(io_apic_wire).collect(),
             legacy_timer: isa.wire(irq::PIT, Source::Hpet),
@@ -147,26 +159,23 @@ impl Chipset {
             msi: apics.clone(),
         };
         let relocations = Arc::<Relocations>::default();
-        let test_function = parts.config.test_device.then(|| test_devices::pci_function(&relocations));
         let pci_bus = Arc::new(PciBus::new());
         let ecam = shared(Ecam::new(pci_bus.clone()));
         let pm = power_management(parts, &isa);
         let ferr = shared(FerrLatch::new(isa.wire(irq::FERR, Source::Device)));
         let mut chipset = Chipset {
             bus: Arc::new(Bus::new()),
-            pci: pci_bus,
+            pci: pci_bus.clone(),
             apics,
             pic: pic.clone(),
             ferr: ferr.clone(),
+            storage: Arc::default(),
             uarts: Vec::new(),
-            movable: Arc::new(Movable {
-                ecam: ecam.clone(),
-                pm: pm.clone(),
-                bars: test_function.iter().flat_map(test_devices::bars).collect(),
-            }),
+            movable: Arc::new(Movable { ecam: ecam.clone(), pm: pm.clone(), pci: pci_bus.clone() }),
             relocations,
             devices: vec![ecam],
         };
+        let mut slots = PciSlots::new(pirqs.clone(), chipset.apics.clone(), Dma::new(parts.memory.clone()));
         chipset.add_pci(parts, pirqs)?;
         chipset.add_ports(&pm, &[(1, acpi::SMI_CMD, acpi::SMI_LEN)])?;
         chipset.relocations.move_pm(Some(acpi::PM_BASE));
@@ -180,9 +189,10 @@ impl Chipset {
         chipset.add_keyboard_and_port92(parts, &isa)?;
         chipset.add_uarts(parts, &isa, serial)?;
         chipset.add_debug_ports(parts, debugcon)?;
-        if let Some(function) = test_function {
-            test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins), function)?;
+        if parts.config.test_device {
+            test_devices::add(&mut chipset, parts, test_devices::lines(&isa, &pins))?;
         }
+        storage::add(&mut chipset, parts, &mut slots, disks)?;
         chipset.relocations.apply(&chipset.bus, &chipset.movable);
         Ok(chipset)
     }
@@ -193,6 +203,7 @@ impl Chipset {
             device.lock().reset();
         }
         self.apics.reset();
+        self.pci.windows_may_have_moved();
         self.apply_relocations();
     }
 
@@ -226,25 +237,29 @@ impl Chipset {
         Ok(())
     }
 
-    /// Puts a function on the PCI bus.
+    /// Puts a function on the PCI bus; `targets` answer in its windows.
     pub(super) fn add_function<D: PciFunction + 'static>(
         &mut self,
         address: FunctionAddress,
-        function: Arc<Mutex<D>>,
+        function: &Arc<Mutex<D>>,
+        targets: WindowTargets,
     ) -> Result<(), FunctionTaken> {
-        self.pci.add(address, function.clone())?;
-        self.devices.push(function);
+        self.pci.add(address, function.clone(), targets)?;
+        self.devices.push(function.clone());
         Ok(())
     }
 
-    fn add_pci(&mut self, parts: &ChipsetParts<'_>, interrupts: PciInterrupts) -> Result<(), ChipsetError> {
+    fn add_pci(
+        &mut self,
+        parts: &ChipsetParts<'_>,
+        interrupts: Arc<PciInterrupts>,
+    ) -> Result<(), ChipsetError> {
         let (ecam, pm) = (self.relocations.clone(), self.relocations.clone());
         let host_bridge = shared(HostBridge::new(Box::new(move |to| ecam.move_ecam(to))));
-        let wires =
-            LpcWires { interrupts: Arc::new(interrupts), pm_moved: Box::new(move |to| pm.move_pm(to)) };
+        let wires = LpcWires { interrupts, pm_moved: Box::new(move |to| pm.move_pm(to)) };
         let lpc_bridge = shared(LpcBridge::new(wires));
-        self.add_function(pci::HOST_BRIDGE, host_bridge)?;
-        self.add_function(pci::LPC_BRIDGE, lpc_bridge)?;
+        self.add_function(pci::HOST_BRIDGE, &host_bridge, WindowTargets::default())?;
+        self.add_function(pci::LPC_BRIDGE, &lpc_bridge, WindowTargets::default())?;
         let lifecycle = parts.lifecycle.clone();
         // A soft reset restarts the processors alone, from a firmware that would find nothing to do.
         let reset = ResetControl::new(Box::new(move |_kind| lifecycle.request(Event::Reset)));

@@ -60,6 +60,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether the user has had enough.
+    pub fn is_quitting(&self) -> bool {
+        *self.pending.lock() == Some(Event::Quit)
+    }
+
     /// Takes what was requested, when all vCPUs have stopped.
     pub fn take(&self) -> Event {
         self.pending.lock().take().unwrap_or(Event::Quit)

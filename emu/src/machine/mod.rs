@@ -16,8 +16,11 @@ mod firmware_setup;
 mod isa;
 mod layout;
 mod lifecycle;
+mod pci_setup;
+mod pci_slots;
 mod relocation;
 mod serial;
+mod storage;
 mod test_devices;
 mod trace;
 mod vcpu;
@@ -109,7 +112,8 @@ impl Machine {
             lifecycle: &lifecycle,
         };
         let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
-        let chipset = Chipset::new(&parts, outputs, ports.debugcon).map_err(anyhow::Error::new)?;
+        let chipset =
+            Chipset::new(&parts, outputs, ports.debugcon, ports.disks).map_err(anyhow::Error::new)?;
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
             Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
@@ -143,6 +147,10 @@ impl Machine {
             // Between the event and the stop the user may have ended it all.
             if let Some(reason) = self.end(self.lifecycle.take(), &states) {
                 break Ok(reason);
+            }
+            self.chipset.storage.wait_until_idle(|| self.lifecycle.is_quitting());
+            if self.lifecycle.is_quitting() {
+                break Ok(ExitReason::Quit);
             }
             self.chipset.reset();
             match self.power_on() {

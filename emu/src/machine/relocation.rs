@@ -2,10 +2,11 @@
 //! what base address registers map.
 //!
 //! The bridge that is told to move a block is locked by the very access that tells it, perhaps from within that
-//! block. So it notes the wish here, and the vCPU carries it out when its access is over.
+//! block. So it notes the wish here, and the vCPU carries it out when its access is over. Of base address registers
+//! the PCI bus keeps account itself.
 
-use emu_core::bus::{Bus, MmioIo, PortIo, RegionConflict};
-use emu_devices::{acpi::PM_LEN, pci::BarWindow};
+use emu_core::bus::{Bus, MmioIo, PortIo};
+use emu_devices::{acpi::PM_LEN, pci::PciBus};
 use parking_lot::Mutex;
 use std::sync::{
     Arc,
@@ -22,8 +23,6 @@ struct Places {
     ecam: (Window, Window),
     /// First port of the power management block.
     pm: (Option<u16>, Option<u16>),
-    /// The windows of base address registers, in the order of [`Movable::bars`].
-    bars: Vec<(Option<BarWindow>, Option<BarWindow>)>,
 }
 
 /// The wishes of one machine.
@@ -39,37 +38,8 @@ pub struct Movable {
     pub ecam: Arc<Mutex<dyn MmioIo>>,
     /// The power management block.
     pub pm: Arc<Mutex<dyn PortIo>>,
-    /// What base address registers map.
-    pub bars: Vec<BarBlock>,
-}
-
-/// What one base address register maps: a region of a device.
-pub enum BarBlock {
-    /// Memory.
-    Memory(Arc<Mutex<dyn MmioIo>>, u8),
-    /// Ports.
-    Ports(Arc<Mutex<dyn PortIo>>, u8),
-}
-
-impl BarBlock {
-    fn add(&self, bus: &Bus, window: &BarWindow) -> Result<(), RegionConflict> {
-        match self {
-            BarBlock::Memory(device, region) => {
-                bus.add_mmio(device.clone(), *region, window.base, window.size)
-            }
-            // Port addresses have 16 bits, whatever more a guest writes.
-            BarBlock::Ports(device, region) => {
-                bus.add_ports(device.clone(), *region, window.base as u16, window.size as u16)
-            }
-        }
-    }
-
-    fn remove(&self, bus: &Bus, window: &BarWindow) {
-        match self {
-            BarBlock::Memory(..) => bus.remove_mmio(window.base),
-            BarBlock::Ports(..) => bus.remove_ports(window.base as u16),
-        }
-    }
+    /// The functions, whose windows move.
+    pub pci: Arc<PciBus>,
 }
 
 /// Region number of the power management block in its device.
@@ -88,22 +58,13 @@ impl Relocations {
         self.pending.store(true, Ordering::Release);
     }
 
-    /// The block `index` of [`Movable::bars`] shall be at this window, or nowhere.
-    pub fn move_bar(&self, index: usize, to: Option<BarWindow>) {
-        let mut places = self.places.lock();
-        if places.bars.len() <= index {
-            places.bars.resize(index + 1, (None, None));
-        }
-        places.bars[index].1 = to;
-        self.pending.store(true, Ordering::Release);
-    }
-
-    /// Carries out what is wished for. Called with no device locked; costs one load if there is nothing.
+    /// Carries out what is wished for. Called with no device locked; costs three loads if there is nothing.
     #[inline]
     pub fn apply(&self, bus: &Bus, blocks: &Movable) {
         if self.pending.load(Ordering::Relaxed) {
             self.apply_pending(bus, blocks);
         }
+        blocks.pci.map_windows(bus);
     }
 
     #[cold]
@@ -134,25 +95,6 @@ impl Relocations {
                 }
             }
         }
-        move_bars(bus, &blocks.bars, &mut places.bars);
-    }
-}
-
-/// Takes all windows that change off the bus before any goes to its new place, which may be another's old one.
-fn move_bars(bus: &Bus, blocks: &[BarBlock], places: &mut [(Option<BarWindow>, Option<BarWindow>)]) {
-    for (block, (now, _)) in blocks.iter().zip(&mut *places).filter(|(_, (now, wanted))| now != wanted) {
-        if let Some(window) = now.take() {
-            block.remove(bus, &window);
-        }
-    }
-    for (block, (now, wanted)) in blocks.iter().zip(places).filter(|(_, (now, wanted))| now != wanted) {
-        if let Some(window) = wanted {
-            match block.add(bus, window) {
-                Ok(()) => *now = Some(*window),
-                // A guest finds out the size of a window by moving it to the top of the address space.
-                Err(error) => log::debug!("a PCI window cannot move: {error}"),
-            }
-        }
     }
 }
 
@@ -165,23 +107,20 @@ mod tests {
     };
     use emu_devices::{
         acpi::{PM_BASE, PM_TMR_BLK, Pm, PmWires, TimerWidth},
-        pci::{ECAM_BASE, Ecam, HOST_BRIDGE, HostBridge, PciBus},
+        pci::{ECAM_BASE, Ecam, HOST_BRIDGE, HostBridge, WindowTargets},
     };
 
     fn blocks() -> (Bus, Movable) {
         let pci = Arc::new(PciBus::new());
-        pci.add(HOST_BRIDGE, Arc::new(Mutex::new(HostBridge::new(Box::new(|_| {}))))).unwrap();
+        let bridge = HostBridge::new(Box::new(|_| {}));
+        pci.add(HOST_BRIDGE, Arc::new(Mutex::new(bridge)), WindowTargets::default()).unwrap();
         // One second after power-on the timer reads as neither zero nor floating lines.
         let clock = VmClock::counted(1_000_000_000);
         let wires = PmWires { sci: IrqLine::unconnected(), power_off: Box::new(|| {}) };
         let pm = Pm::new(clock.clone(), TimerQueue::new(clock).timer(), TimerWidth::Bits24, wires);
         (
             Bus::new(),
-            Movable {
-                ecam: Arc::new(Mutex::new(Ecam::new(pci))),
-                pm: Arc::new(Mutex::new(pm)),
-                bars: Vec::new(),
-            },
+            Movable { ecam: Arc::new(Mutex::new(Ecam::new(pci.clone()))), pm: Arc::new(Mutex::new(pm)), pci },
         )
     }
 

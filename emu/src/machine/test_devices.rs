@@ -3,38 +3,22 @@
 use super::{
     chipset::{Chipset, ChipsetError, ChipsetParts, shared},
     isa::{IsaInterrupts, Source},
-    relocation::{BarBlock, Relocations},
+    pci_slots,
 };
 use emu_core::bus::IrqLine;
 use emu_devices::{
     apic::IoApicPins,
     fw_cfg::{self, FwCfg, FwCfgItems},
-    pci::FunctionAddress,
+    pci::{FunctionAddress, WindowTargets},
     test_device::{
         pc::{self, LineWires, PcTestDevice},
-        pci::{self, PciTestDevice},
+        pci::PciTestDevice,
     },
 };
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Where the PCI test device is.
-const FUNCTION: FunctionAddress = FunctionAddress::new(0, 3, 0);
-
-/// The PCI test device, whose windows move as the guest says.
-pub fn pci_function(relocations: &Arc<Relocations>) -> Arc<Mutex<PciTestDevice>> {
-    let relocations = relocations.clone();
-    shared(PciTestDevice::new(Box::new(move |windows| {
-        for (index, window) in windows.into_iter().enumerate() {
-            relocations.move_bar(index, window);
-        }
-    })))
-}
-
-/// What its base address registers map, in the order in which it tells of them.
-pub fn bars(function: &Arc<Mutex<PciTestDevice>>) -> [BarBlock; 2] {
-    [BarBlock::Memory(function.clone(), pci::MEMORY_BAR), BarBlock::Ports(function.clone(), pci::PORT_BAR)]
-}
+const FUNCTION: FunctionAddress = FunctionAddress::new(0, pci_slots::TEST_DEVICE, 0);
 
 /// The wires by which the PC test device drives each global system interrupt. Those of ISA interrupts are shared
 /// with their owners; the others it has to itself while no PCI function drives them.
@@ -46,12 +30,7 @@ pub fn lines(isa: &Arc<IsaInterrupts>, pins: &Arc<IoApicPins>) -> LineWires {
 }
 
 /// Puts all of them on the bus.
-pub fn add(
-    chipset: &mut Chipset,
-    parts: &ChipsetParts<'_>,
-    lines: LineWires,
-    function: Arc<Mutex<PciTestDevice>>,
-) -> Result<(), ChipsetError> {
+pub fn add(chipset: &mut Chipset, parts: &ChipsetParts<'_>, lines: LineWires) -> Result<(), ChipsetError> {
     let device = shared(PcTestDevice::new(lines));
     let ranges = [
         (pc::ECHO, pc::ECHO_PORT, pc::REGISTER_PORTS),
@@ -61,7 +40,8 @@ pub fn add(
     ];
     chipset.add_ports(&device, &ranges)?;
     chipset.bus.add_mmio(device, 0, pc::MEMORY_BASE, pc::MEMORY_LEN)?;
-    chipset.add_function(FUNCTION, function)?;
+    let function = shared(PciTestDevice::new());
+    chipset.add_function(FUNCTION, &function, WindowTargets::both(function.clone()))?;
     let items = FwCfgItems { ram_bytes: parts.memory.ram().size(), cpus: parts.config.cpus as u16 };
     chipset.add_ports(&shared(FwCfg::new(items)), &[(0, fw_cfg::PORT, fw_cfg::PORTS)])?;
     Ok(())
