@@ -16,12 +16,7 @@ use crate::{
 use emu_core::backend::{MessageBackend, Reply};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::io::Errno;
-use std::{
-    collections::{HashMap, VecDeque},
-    path::Path,
-    sync::Arc,
-    thread,
-};
+use std::{collections::VecDeque, path::Path, sync::Arc, thread};
 
 /// Threads of a share. Most of their time they wait for the host's disk.
 const THREADS: usize = 4;
@@ -41,7 +36,8 @@ impl Share {
             state: Mutex::new(State {
                 session: Arc::new(Session::new(tree.clone(), 0)),
                 waiting: VecDeque::new(),
-                tags: HashMap::new(),
+                outstanding: Vec::new(),
+                id: 0,
                 closed: false,
             }),
             tree,
@@ -77,6 +73,8 @@ impl Drop for Share {
 
 /// A request that somebody waits for.
 struct Job {
+    /// Counts requests: tags come again.
+    id: u64,
     message: Vec<u8>,
     room: usize,
     reply: Reply,
@@ -115,9 +113,37 @@ impl Job {
 struct State {
     session: Arc<Session>,
     waiting: VecDeque<Job>,
-    /// Requests of this session that have not been answered, by their tags, with the Tflushes that wait for them.
-    tags: HashMap<u16, Vec<Job>>,
+    /// Requests of this session whose replies have not all been handed over.
+    outstanding: Vec<Outstanding>,
+    /// The last request's.
+    id: u64,
     closed: bool,
+}
+
+/// See [`State::outstanding`].
+struct Outstanding {
+    id: u64,
+    tag: u16,
+    /// The reply is being handed over: the client may use the tag again as soon as it sees it, but a flush still waits.
+    answering: bool,
+    /// Tflushes that wait for it.
+    flushes: Vec<Job>,
+}
+
+impl State {
+    /// Whether a request with this tag is waiting or being done.
+    fn is_used(&self, tag: u16) -> bool {
+        self.outstanding.iter().any(|request| request.tag == tag && !request.answering)
+    }
+
+    /// The last request with this tag.
+    fn last_of(&mut self, tag: u16) -> Option<&mut Outstanding> {
+        self.outstanding.iter_mut().rev().find(|request| request.tag == tag)
+    }
+
+    fn is_current(&self, job: &Job) -> bool {
+        Arc::ptr_eq(&self.session, &job.session)
+    }
 }
 
 struct Server {
@@ -130,13 +156,15 @@ impl Server {
     fn take(&self, message: Vec<u8>, room: usize, reply: Reply) {
         let mut state = self.state.lock();
         let session = state.session.clone();
-        let mut job = Job { message, room, reply, session, refused: None };
+        state.id += 1;
+        let mut job = Job { id: state.id, message, room, reply, session, refused: None };
         if job.message.len() < HEADER || job.message.len() > MAX_MESSAGE {
             job.refused = Some(Errno::MSGSIZE);
-        } else if state.tags.contains_key(&job.tag()) {
+        } else if state.is_used(job.tag()) {
             job.refused = Some(Errno::INVAL);
         } else {
-            state.tags.insert(job.tag(), Vec::new());
+            let (id, tag) = (job.id, job.tag());
+            state.outstanding.push(Outstanding { id, tag, answering: false, flushes: Vec::new() });
         }
         // A flush overtakes what it may be to flush; flushes stay in order.
         let flush = |job: &Job| job.refused.is_none() && job.kind() == kind::FLUSH;
@@ -155,11 +183,11 @@ impl Server {
         let blank = Arc::new(Session::new(self.tree.clone(), 0));
         let old = std::mem::replace(&mut state.session, blank);
         old.kill();
-        let (waiting, tags) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.tags));
+        let (waiting, flushes) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.outstanding));
         drop(state);
         // Closing files takes time: not under the lock.
         old.close();
-        drop((waiting, tags));
+        drop((waiting, flushes));
     }
 
     fn serve(&self) {
@@ -188,21 +216,24 @@ impl Server {
 
     /// Ends a request, and then the flushes that wait for it, and for those.
     fn done(&self, job: Job, end: impl FnOnce(Job)) {
-        let mut flushes = VecDeque::from(self.end_tag(&job));
-        end(job);
+        let mut flushes = VecDeque::from(self.answer(job, end));
         while let Some(flush) = flushes.pop_front() {
-            flushes.extend(self.end_tag(&flush));
-            flush.flushed();
+            flushes.extend(self.answer(flush, Job::flushed));
         }
     }
 
-    /// The tag of a request that is about to be answered is free. Returns the flushes that wait for it.
-    fn end_tag(&self, job: &Job) -> Vec<Job> {
+    /// Ends a request. Returns the flushes that wait for it.
+    fn answer(&self, job: Job, end: impl FnOnce(Job)) -> Vec<Job> {
+        let id = job.id;
         let mut state = self.state.lock();
-        if !Arc::ptr_eq(&state.session, &job.session) {
-            return Vec::new();
+        if let Some(request) = state.outstanding.iter_mut().find(|request| request.id == id) {
+            request.answering = true;
         }
-        state.tags.remove(&job.tag()).unwrap_or_default()
+        drop(state);
+        end(job);
+        let mut state = self.state.lock();
+        let index = state.outstanding.iter().position(|request| request.id == id);
+        index.map(|index| state.outstanding.remove(index).flushes).unwrap_or_default()
     }
 
     fn flush(&self, job: Job) {
@@ -210,8 +241,8 @@ impl Server {
             return self.done(job, |job| job.fail(Errno::PROTO));
         };
         let mut state = self.state.lock();
-        let current = Arc::ptr_eq(&state.session, &job.session);
-        if !current || oldtag == job.tag() || !state.tags.contains_key(&oldtag) {
+        let current = state.is_current(&job);
+        if !current || oldtag == job.tag() || state.last_of(oldtag).is_none() {
             drop(state);
             return self.done(job, Job::flushed);
         }
@@ -224,8 +255,8 @@ impl Server {
             }
             return self.done(job, Job::flushed);
         }
-        if let Some(flushes) = state.tags.get_mut(&oldtag) {
-            flushes.push(job);
+        if let Some(request) = state.last_of(oldtag) {
+            request.flushes.push(job);
         }
     }
 
@@ -244,17 +275,17 @@ impl Server {
 
         let session = Arc::new(Session::new(self.tree.clone(), if agreed { msize as usize } else { 0 }));
         let mut state = self.state.lock();
-        if !Arc::ptr_eq(&state.session, &job.session) {
+        if !state.is_current(&job) {
             drop(state);
             return job.fail(Errno::INTR);
         }
         let old = std::mem::replace(&mut state.session, session);
         let waiting = std::mem::take(&mut state.waiting);
-        let tags = std::mem::take(&mut state.tags);
+        let outstanding = std::mem::take(&mut state.outstanding);
         drop(state);
         old.close();
         waiting.into_iter().for_each(|job| job.fail(Errno::INTR));
-        tags.into_values().flatten().for_each(Job::flushed);
+        outstanding.into_iter().flat_map(|request| request.flushes).for_each(Job::flushed);
         job.reply(bytes);
     }
 }

@@ -155,7 +155,7 @@ impl Node {
     }
 
     /// The node above; the root is its own.
-    pub fn parent<'a>(self: &'a Arc<Self>) -> &'a Arc<Self> {
+    pub fn parent(self: &Arc<Self>) -> &Arc<Self> {
         self.place.as_ref().map_or(self, |place| &place.parent)
     }
 
