@@ -8,11 +8,13 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 mod disk;
 mod network;
+mod share;
 mod timestamp;
 mod virtio;
 
 pub use disk::{CdromSpec, DiskBus, DiskSpec};
 pub use network::{NetOption, NetworkCardSpec, NetworkModel, problem as network_problem};
+pub use share::ShareSpec;
 pub use timestamp::RtcSpec;
 pub use virtio::{BalloonSpec, PortDestination, VirtioPortSpec, VsockSpec};
 
@@ -70,6 +72,8 @@ pub struct MachineConfig {
     pub rng: bool,
     /// The memory balloon.
     pub balloon: Option<BalloonSpec>,
+    /// Folders of the host that the guest shares.
+    pub shares: Vec<ShareSpec>,
     /// The virtio socket device.
     pub vsock: Option<VsockSpec>,
     /// Disks, in the order in which the guest finds them.
@@ -101,6 +105,7 @@ impl Default for MachineConfig {
             virtio_ports: Vec::new(),
             rng: false,
             balloon: None,
+            shares: Vec::new(),
             vsock: None,
             disks: Vec::new(),
             cdroms: Vec::new(),

@@ -56,7 +56,7 @@ fn files() -> tempfile::TempDir {
 #[case(&["run", "--kernel", "kernel", "--initrd", "big", "--memory", "3M"], "give at least 5M")]
 // Ports.
 #[case(&["run", "--serial", "tcp:1"], "--serial tcp:1: not a destination; use stdio, file:PATH, pty or none")]
-#[case(&["run", "--serial", "stdio", "--serial", "stdio"], "only one serial port")]
+#[case(&["run", "--serial", "stdio", "--serial", "stdio"], "only one port can have standard input")]
 #[case(&["run", "--serial", "file:/nonexistent/log"], "--serial /nonexistent/log: cannot be written")]
 #[case(&["run", "--debugcon", "printer"], "--debugcon printer: not a destination")]
 #[case(&["run", "--debugcon", "file:."], "--debugcon .: cannot be written (is a directory)")]
@@ -64,6 +64,15 @@ fn files() -> tempfile::TempDir {
     &["run", "--serial", "none", "--serial", "none", "--serial", "none", "--serial", "none", "--serial", "pty"],
     "--serial pty: one port too many"
 )]
+// Disks, networks, shares.
+#[case(&["run", "--disk", "missing"], "--disk missing: ")]
+#[case(&["run", "--disk", "kernel,bus=isa"], "is no bus; use virtio, nvme, ahci or ide")]
+#[case(&["run", "--net", "wifi"], "--net wifi: ")]
+#[case(&["run", "--forward", "tcp:22"], "--forward tcp:22: ")]
+#[case(&["run", "--net", "none", "--pcap", "x"], "--pcap x: has no network card to go with; add --net user")]
+#[case(&["run", "--mac", "01:00:5e:00:00:01"], "--mac 01:00:5e:00:00:01: ")]
+#[case(&["run", "--share", "missing"], "--share missing: cannot be opened")]
+#[case(&["run", "--share", "kernel"], "is not a folder")]
 // Diagnosis.
 #[case(&["run", "--log", "loud"], "--log loud: \"loud\" is neither a level")]
 #[case(&["run", "--log-file", "/nonexistent/log"], "--log-file /nonexistent/log: cannot be written")]

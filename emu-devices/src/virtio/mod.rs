@@ -34,6 +34,9 @@ mod entropy_tests;
 mod layout;
 mod net;
 mod pci;
+mod plan9;
+#[cfg(test)]
+mod plan9_tests;
 mod queues;
 mod ring;
 #[cfg(test)]
@@ -47,6 +50,7 @@ pub use console::{Console, ConsoleState, MAX_PORTS, PortKind};
 pub use entropy::Entropy;
 pub use net::{Net, NetConfig, NetState};
 pub use pci::{Link, VirtioPci, VirtioPciState};
+pub use plan9::{MAX_TAG, Plan9};
 pub use queues::Queues;
 pub use vsock::{GUEST_CIDS, MAX_CONNECTIONS, Vsock, VsockState};
 

@@ -4,8 +4,8 @@ use super::{check, cpu::WithModelNames, network::NetworkOptions};
 use crate::{
     config::{
         BalloonSpec, CdromSpec, CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf,
-        JitStress, MIB, MachineConfig, Module, RtcSpec, SerialSpec, TraceSpec, VirtioPortSpec, VsockSpec,
-        parse_code_size, parse_cpus, parse_memory,
+        JitStress, MIB, MachineConfig, Module, RtcSpec, SerialSpec, ShareSpec, TraceSpec, VirtioPortSpec,
+        VsockSpec, parse_code_size, parse_cpus, parse_memory,
     },
     console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
@@ -132,6 +132,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "cid=N,socket=PATH", help_heading = "Ports")]
     vsock: Option<VsockSpec>,
 
+    /// Share a folder: the guest mounts it by its tag (mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt); repeatable
+    #[arg(long, value_name = "DIR[,tag=TAG][,readonly]", help_heading = "Machine")]
+    share: Vec<ShareSpec>,
+
     /// Add a virtio source of randomness
     #[arg(long, help_heading = "Machine")]
     rng: bool,
@@ -251,6 +255,7 @@ impl RunOptions {
             virtio_ports: self.virtio_port,
             rng: self.rng,
             balloon: self.balloon,
+            shares: self.share,
             vsock: self.vsock,
             disks: self.disk,
             cdroms: self.cdrom,

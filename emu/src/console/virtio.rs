@@ -2,12 +2,13 @@
 
 use super::{Opener, SinkStream, describe_error};
 use crate::{
-    config::{MachineConfig, PortDestination, SerialSpec, VirtioPortSpec},
+    config::{MachineConfig, PortDestination, SerialSpec, ShareSpec, VirtioPortSpec},
     exit::OptionError,
     sockets::{port::PortSocket, vsock::VsockSockets},
 };
 use emu_core::backend::{EntropyBackend, EntropyError, StreamBackend};
 use emu_devices::virtio::PortKind;
+use emu_share::{Share, ShareError};
 use std::{io, path::Path, sync::Arc};
 
 /// A port of the virtio console.
@@ -35,6 +36,8 @@ pub struct VirtioPorts {
     pub ports: Vec<(PortKind, VirtioPort)>,
     /// Where randomness comes from.
     pub entropy: Option<Arc<dyn EntropyBackend>>,
+    /// Shared folders by their tags.
+    pub shares: Vec<(String, Arc<Share>)>,
     /// The guest's address, and the sockets.
     pub vsock: Option<(u32, Arc<VsockSockets>)>,
 }
@@ -56,7 +59,8 @@ impl VirtioPorts {
             Ok((spec.cid, Arc::new(sockets)))
         });
         let entropy = config.rng.then(|| Arc::new(HostEntropy) as Arc<dyn EntropyBackend>);
-        Ok(VirtioPorts { ports, entropy, vsock: vsock.transpose()? })
+        let shares = config.shares.iter().map(open_share).collect::<Result<_, _>>()?;
+        Ok(VirtioPorts { ports, entropy, shares, vsock: vsock.transpose()? })
     }
 }
 
@@ -76,6 +80,17 @@ fn open_port(
             Ok(VirtioPort::Socket(Arc::new(socket)))
         }
     }
+}
+
+fn open_share(spec: &ShareSpec) -> Result<(String, Arc<Share>), OptionError> {
+    let share = Share::open(&spec.folder, spec.readonly).map_err(|error| {
+        let problem = match &error {
+            ShareError::Open { source, .. } => format!("cannot be opened ({})", describe_error(source)),
+            error => error.to_string(),
+        };
+        OptionError::new("--share", spec.folder.display(), format!("{problem}; name a folder with files"))
+    })?;
+    Ok((spec.tag.clone(), Arc::new(share)))
 }
 
 fn cannot_listen(option: &str, path: &Path, error: &io::Error) -> OptionError {

@@ -1,4 +1,4 @@
-//! Virtio devices other than disks and network cards on the board: entropy, console, balloon, sockets.
+//! Virtio devices other than disks and network cards on the board: entropy, console, balloon, shared folders, sockets.
 
 use super::{
     chipset::{Chipset, ChipsetError, ChipsetParts},
@@ -9,7 +9,7 @@ use crate::console::{SinkStream, VirtioPort, VirtioPorts};
 use emu_core::memory::Dma;
 use emu_devices::{
     pci::WindowTargets,
-    virtio::{Balloon, Console, Entropy, Link, VirtioDevice, VirtioPci, Vsock},
+    virtio::{Balloon, Console, Entropy, Link, Plan9, VirtioDevice, VirtioPci, Vsock},
 };
 use std::{io, sync::Arc};
 
@@ -39,7 +39,7 @@ pub fn add(
     slots: &mut PciSlots,
     virtio: VirtioPorts,
 ) -> Result<(), ChipsetError> {
-    let VirtioPorts { ports, entropy, vsock } = virtio;
+    let VirtioPorts { ports, entropy, shares, vsock } = virtio;
     if !ports.is_empty() {
         let backends = ports.iter().map(|(kind, port)| (kind.clone(), port.backend())).collect();
         add_card(chipset, slots, Console::new(backends))?;
@@ -58,6 +58,9 @@ pub fn add(
             balloon_link.with(|balloon, queues| balloon.set_target(target, queues));
         }
         chipset.virtio.balloon = Some(balloon_link);
+    }
+    for (tag, share) in shares {
+        add_card(chipset, slots, Plan9::new(share, &tag))?;
     }
     if let Some((cid, sockets)) = vsock {
         add_card(chipset, slots, Vsock::new(cid, sockets))?;

@@ -12,6 +12,7 @@ mod memtest;
 mod modules;
 mod options;
 mod our_images;
+mod share;
 
 use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},

@@ -162,8 +162,11 @@ impl Bench {
         command.arg("-kernel").arg(self.debian.kernel()).arg("-initrd").arg(self.debian.debian_initrd());
         command.args(["-append", &task::command_line("/dev/vda", "/dev/vdb")]);
         let drive = |path: &Path, options: &str| format!("file={},format=raw,{options}", path.display());
-        command.args(["-drive", &drive(&self.debian.debian_image(), "if=virtio,snapshot=on")]);
-        command.args(["-drive", &drive(&self.task, "if=virtio,readonly=on")]);
+        // Devices come in the order of `-device`; those that `if=virtio` makes come after all of them.
+        command.args(["-drive", &drive(&self.debian.debian_image(), "if=none,id=root,snapshot=on")]);
+        command.args(["-device", "virtio-blk-pci,drive=root"]);
+        command.args(["-drive", &drive(&self.task, "if=none,id=task,readonly=on")]);
+        command.args(["-device", "virtio-blk-pci,drive=task"]);
         command.args(["-drive", &drive(&self.disk, "if=none,id=d")]).args(bus.qemu());
         command.args(["-nic", "user,model=virtio-net-pci"]);
         command
