@@ -34,15 +34,5 @@ task_durability() {
     done
 }
 
-# Copies a tree of the shared folder within it, tries to leave it, and says a digest.
-task_share() {
-    modprobe 9pnet_virtio && modprobe 9p || return 1
-    mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 work /mnt || return 1
-    mkdir /mnt/made && cp -r /mnt/given /mnt/made/copy || return 1
-    ln -s ../../../../etc/passwd /mnt/made/link && chmod 640 /mnt/made/copy/file && mv /mnt/made/copy/file /mnt/made/moved
-    echo "emu-guest: digest $(md5sum < /mnt/made/moved)"
-    rm -r /mnt/made/copy && umount /mnt && echo "emu-guest: shared"
-}
-
 task_$(option task) || echo "emu-guest: task failed"
 poweroff -f
