@@ -33,6 +33,13 @@ impl Emulator {
         Emulator { command }
     }
 
+    /// `emu disk`.
+    pub fn disk() -> Self {
+        let mut command = Command::new(binary());
+        command.arg("disk");
+        Emulator { command }
+    }
+
     /// `emu run` with `kernel` and `initrd` and the Linux console.
     pub fn linux(kernel: &Path, initrd: &Path) -> Self {
         Self::run().option("--kernel", kernel).option("--initrd", initrd).option("--append", LINUX_CONSOLE)

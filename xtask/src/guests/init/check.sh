@@ -1,8 +1,4 @@
 # Checks what a kernel and its programs need from a machine, says what it found, and powers off.
-# Hundredths of a second since the kernel started.
-uptime_now() {
-    cut -d' ' -f1 /proc/uptime | tr -d .
-}
 sleep_takes_a_second() {
     begin=$(uptime_now)
     sleep 1

@@ -1,8 +1,5 @@
 # Times the same work on one processor and on all at once, in hundredths of a second of guest time; says the best
 # of three. The kernel's clock has to be right, and the processors have to run at the same time.
-uptime_now() {
-    cut -d' ' -f1 /proc/uptime | tr -d .
-}
 work() {
     awk 'BEGIN{for(i=0;i<400000;i++)s+=i%7; print s}' > /dev/null
 }
