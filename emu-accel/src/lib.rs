@@ -3,4 +3,6 @@
 //! There is no KVM but on Linux, and none of ours but on x86-64; elsewhere this crate is empty.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod host;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod kvm;

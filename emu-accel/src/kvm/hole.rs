@@ -4,13 +4,11 @@
 //! not show: the guest just gets a wrong result. Only those have to be looked for; what KVM does not emulate at
 //! all it tells ([`Stop::NotEmulated`]).
 
-use super::{Error, Kvm, Stop, Vcpu, Vm};
-use emu_core::{
-    arch::{Cr0, Cr4, Efer, Seg, Segment, msr},
-    engine::CpuIo,
-    memory::{GuestMemory, MemoryError},
-    state::{CpuState, TableRegister},
+use super::{
+    Error, Stop,
+    probe::{Bench, CODE, DATA, STACK},
 };
+use emu_core::arch::msr;
 use std::fmt;
 
 /// Something that this KVM cannot do, or does wrong.
@@ -32,11 +30,17 @@ pub enum Hole {
     SwapGs,
     /// WRMSR takes memory types that there are not, and reserved bits.
     MsrChecks,
+    /// INT3 in kernel code is not executed.
+    Breakpoint,
+    /// SYSCALL goes to its entry and stays in user mode.
+    SystemCall,
+    /// The time-stamp counter is the host's and cannot be set.
+    TimeStamp,
 }
 
 impl Hole {
     /// Every hole that is looked for.
-    pub const ALL: [Hole; 8] = [
+    pub const ALL: [Hole; 11] = [
         Hole::LegacyPaging,
         Hole::CountZeros,
         Hole::Movbe,
@@ -45,26 +49,19 @@ impl Hole {
         Hole::InterruptReturn,
         Hole::SwapGs,
         Hole::MsrChecks,
+        Hole::Breakpoint,
+        Hole::SystemCall,
+        Hole::TimeStamp,
     ];
 
-    /// The holes of `kvm`. `io` gets what its processors access meanwhile, which should be nothing.
-    ///
-    /// # Errors
-    /// What KVM refuses. A hole is no error.
-    pub fn probe(kvm: &Kvm, io: &dyn CpuIo) -> Result<Vec<Hole>, Error> {
-        let memory = GuestMemory::new(PROBE_MEMORY).map_err(|error| memory_error(&error))?;
-        let vm = Vm::new(kvm, &memory)?;
-        let mut bench = Bench { vcpu: vm.vcpu(0)?, memory, io };
-        let mut holes = Vec::new();
-        for hole in Hole::ALL {
-            if hole.is_in(&mut bench)? {
-                holes.push(hole);
-            }
-        }
-        Ok(holes)
+    /// Whether KVM itself says so when it comes to it, so that another engine can execute the instruction: nothing wrong
+    /// happens meanwhile.
+    pub fn is_told(self) -> bool {
+        self == Hole::Breakpoint
     }
 
-    fn is_in(self, bench: &mut Bench<'_>) -> Result<bool, Error> {
+    /// Whether the KVM of `bench` has it.
+    pub(super) fn is_in(self, bench: &mut Bench<'_>) -> Result<bool, Error> {
         Ok(match self {
             Hole::LegacyPaging => !bench.keeps_legacy_paging()?,
             // tzcnt ax,cx of zero: 16. BSF would leave AX.
@@ -103,6 +100,18 @@ impl Hole {
                 (state.general.gpr[0], state.general.gpr[1]) = (2, msr::IA32_PAT.into());
                 bench.try_out(&[0x0F, 0x30], &state)? != Stop::Shutdown
             }
+            // There is no IDT, so it cannot be delivered.
+            Hole::Breakpoint => {
+                let state = bench.long()?;
+                bench.try_out(&[0xCC], &state)? != Stop::Shutdown
+            }
+            // syscall to a HLT, which is the kernel's alone.
+            Hole::SystemCall => {
+                let mut state = bench.user()?;
+                state.msrs.lstar = CODE + 2;
+                bench.go(&[0x0F, 0x05, 0xF4], &state)? != Stop::Halted
+            }
+            Hole::TimeStamp => !bench.vcpu.sets_time_stamp()?,
         })
     }
 }
@@ -117,95 +126,12 @@ impl fmt::Display for Hole {
             Hole::ControlHalves => "this KVM moves 32 bits to control and debug registers in 64-bit mode",
             Hole::SwapGs => "this KVM executes swapgs together with the next instruction",
             Hole::MsrChecks => "this KVM takes values of MSRs that a processor refuses",
+            Hole::Breakpoint => "this KVM does not execute int3 in kernel code",
+            Hole::SystemCall => "this KVM stays in user mode after syscall",
+            Hole::TimeStamp => "this KVM does not let the time-stamp counter be set",
             Hole::InterruptReturn => {
                 "this KVM returns from interrupts in IA-32e mode without a processor's checks"
             }
         })
-    }
-}
-
-const PROBE_MEMORY: u64 = 1 << 20;
-const CODE: u64 = 0x1000;
-const GDT: u64 = 0x2000;
-const STACK: u64 = 0x3000;
-const TABLES: u64 = 0x4000;
-/// What AX holds before.
-const BEFORE: u64 = 0x5A5A;
-/// The GDT: null, 64-bit code, data; and the selector of the last.
-const DESCRIPTORS: [u64; 3] = [0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF];
-const DATA: u16 = 0x10;
-
-/// The host has no megabyte: put as the request that needs it.
-fn memory_error(error: &MemoryError) -> Error {
-    Error::Request { what: "be tried out", source: std::io::Error::other(error.to_string()) }
-}
-
-/// A processor with a little memory.
-struct Bench<'a> {
-    vcpu: Vcpu,
-    memory: GuestMemory,
-    io: &'a dyn CpuIo,
-}
-
-impl Bench<'_> {
-    /// Real mode. An exception ends in shutdown.
-    fn real() -> CpuState {
-        let mut state = CpuState::reset(0);
-        state.general.gpr = [0; 16];
-        (state.general.gpr[0], state.general.rip) = (BEFORE, CODE);
-        state.segments.data = [Segment::real(0); 6];
-        state.segments.idtr = TableRegister { base: 0, limit: 0 };
-        state.control.cr0 = Cr0::ET | Cr0::NE;
-        state
-    }
-
-    /// 64-bit mode with all memory mapped to itself. An exception ends in shutdown.
-    fn long(&self) -> Result<CpuState, Error> {
-        const PRESENT_WRITABLE: u64 = 3;
-        const LARGE: u64 = 1 << 7;
-        self.put(TABLES, &[(TABLES + 0x1000) | PRESENT_WRITABLE])?;
-        self.put(TABLES + 0x1000, &[(TABLES + 0x2000) | PRESENT_WRITABLE])?;
-        self.put(TABLES + 0x2000, &[LARGE | PRESENT_WRITABLE])?;
-        self.put(GDT, &DESCRIPTORS)?;
-        let mut state = Self::real();
-        state.general.gpr[4] = STACK;
-        let segment = |selector, attr| Segment { selector, attr, limit: u32::MAX, base: 0, unusable: false };
-        state.segments.data = [segment(DATA, 0xC093); 6];
-        state.segments.data[Seg::Cs as usize] = segment(8, 0xA09B);
-        state.segments.gdtr = TableRegister { base: GDT, limit: size_of_val(&DESCRIPTORS) as u16 - 1 };
-        state.control.cr0 |= Cr0::PE | Cr0::PG;
-        state.control.cr3 = TABLES;
-        state.control.cr4 = Cr4::PAE;
-        state.control.efer = Efer::LME | Efer::LMA;
-        Ok(state)
-    }
-
-    /// Writes words.
-    fn put(&self, address: u64, words: &[u64]) -> Result<(), Error> {
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.memory.write(address, &bytes).map_err(|error| memory_error(&error))
-    }
-
-    /// Executes `code` from `state`.
-    fn try_out(&mut self, code: &[u8], state: &CpuState) -> Result<Stop, Error> {
-        self.memory.write(CODE, code).map_err(|error| memory_error(&error))?;
-        self.vcpu.set_state(state)?;
-        self.vcpu.step(self.io)
-    }
-
-    /// Whether paging without PAE, once set, is still on.
-    fn keeps_legacy_paging(&mut self) -> Result<bool, Error> {
-        let mut state = Self::real();
-        state.control.cr0 |= Cr0::PE | Cr0::PG;
-        if self.vcpu.set_state(&state).is_err() {
-            return Ok(false);
-        }
-        Ok(self.state_after()?.control.cr0.contains(Cr0::PG))
-    }
-
-    fn state_after(&self) -> Result<CpuState, Error> {
-        let mut state = CpuState::reset(0);
-        self.vcpu.update(&mut state)?;
-        Ok(state)
     }
 }

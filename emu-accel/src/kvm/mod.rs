@@ -5,18 +5,20 @@
 //! differently from a processor is a [`Hole`]: it is looked for, never assumed, since some KVMs emulate most of
 //! what a kernel executes.
 //!
-//! Not here yet: running more than one instruction at a time, interrupt controllers, dirty logging.
+//! Not here yet: an engine on top of it, interrupt controllers, dirty logging.
 
 mod error;
 mod fpu;
 mod hole;
 mod msrs;
+mod probe;
 mod registers;
 mod vcpu;
 mod vm;
 
 pub use error::{Error, Unavailable};
 pub use hole::Hole;
+pub use probe::{Probe, Service};
 pub use vcpu::{Stop, Vcpu};
 pub use vm::Vm;
 

@@ -49,3 +49,22 @@ pub(super) fn get(fd: &VcpuFd, msrs: &mut Msrs) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// The value of MSR `index`.
+pub(super) fn read(fd: &VcpuFd, index: u32) -> Result<u64, Error> {
+    let mut list = one(index, 0);
+    let told = fd.get_msrs(&mut list).map_err(cannot("tell an MSR"))?;
+    all(&list, told)?;
+    Ok(list.as_slice()[0].data)
+}
+
+/// Sets MSR `index` to `value`; what KVM makes of that is its own affair.
+pub(super) fn write(fd: &VcpuFd, index: u32, value: u64) -> Result<(), Error> {
+    let list = one(index, value);
+    all(&list, fd.set_msrs(&list).map_err(cannot("set an MSR"))?)
+}
+
+fn one(index: u32, data: u64) -> List {
+    List::from_entries(&[kvm_msr_entry { index, data, ..Default::default() }])
+        .expect("one is less than KVM's limit")
+}

@@ -1,7 +1,8 @@
-//! A processor: its state, and one instruction at a time.
+//! A processor: its state, and its running, to the next exit or by one instruction.
 
 use super::{Error, error::cannot, fpu, msrs, registers};
 use emu_core::{
+    arch::msr,
     engine::CpuIo,
     memory::GuestMemory,
     state::{CpuState, Events},
@@ -107,6 +108,15 @@ impl Vcpu {
         self.fd.get_xcrs().is_ok_and(|xcrs| xcrs.nr_xcrs != 0)
     }
 
+    /// Whether its time-stamp counter can be set. It is ahead afterwards if so.
+    pub(super) fn sets_time_stamp(&self) -> Result<bool, Error> {
+        let now = msrs::read(&self.fd, msr::IA32_TIME_STAMP_COUNTER)?;
+        // Months, so that no time that passes meanwhile is taken for it.
+        let later = now.wrapping_add(1 << 54);
+        msrs::write(&self.fd, msr::IA32_TIME_STAMP_COUNTER, later)?;
+        Ok(msrs::read(&self.fd, msr::IA32_TIME_STAMP_COUNTER)?.wrapping_sub(later) < 1 << 50)
+    }
+
     /// Executes one instruction; ports and device memory are `io`'s. An exception is delivered by the guest's
     /// IDT, and the first instruction of its handler is executed instead.
     ///
@@ -119,7 +129,7 @@ impl Vcpu {
         let at = self.rip()?;
         let mut stale = true;
         loop {
-            match self.run()? {
+            match self.enter()? {
                 Exit::Io { write } => self.port(io, write),
                 Exit::Mmio => self.device_memory(io),
                 // Some KVMs tell of an earlier HLT that was stepped over once more. RIP is behind a real one.
@@ -129,11 +139,26 @@ impl Vcpu {
         }
     }
 
+    /// Executes until something happens that is not `io`'s to deal with.
+    ///
+    /// # Errors
+    /// What KVM refuses.
+    pub fn run(&mut self, io: &dyn CpuIo) -> Result<Stop, Error> {
+        self.fd.set_guest_debug(&kvm_guest_debug::default()).map_err(cannot("end single-stepping"))?;
+        loop {
+            match self.enter()? {
+                Exit::Io { write } => self.port(io, write),
+                Exit::Mmio => self.device_memory(io),
+                Exit::Stop(stop) => return Ok(stop),
+            }
+        }
+    }
+
     fn rip(&self) -> Result<u64, Error> {
         Ok(self.fd.get_regs().map_err(cannot("tell general registers"))?.rip)
     }
 
-    fn run(&mut self) -> Result<Exit, Error> {
+    fn enter(&mut self) -> Result<Exit, Error> {
         let stop = match self.fd.run() {
             Ok(VcpuExit::IoIn(..)) => return Ok(Exit::Io { write: false }),
             Ok(VcpuExit::IoOut(..)) => return Ok(Exit::Io { write: true }),

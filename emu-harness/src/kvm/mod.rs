@@ -15,7 +15,7 @@ use crate::{
     interpreter::Interpreter,
 };
 use delivery::{Delivered, Delivery};
-use emu_accel::kvm::{self, Error, Hole, Stop, Unavailable, Vcpu, Vm};
+use emu_accel::kvm::{self, Error, Hole, Probe, Stop, Unavailable, Vcpu, Vm};
 use emu_core::{
     arch::{Cr0, Efer, Seg, attr, msr},
     engine::NoDevices,
@@ -52,7 +52,7 @@ impl Kvm {
     /// Why it cannot be used.
     pub fn open() -> Result<Self, NoOracle> {
         let kvm = kvm::Kvm::open()?;
-        let holes = Hole::probe(&kvm, &NoDevices::new())?;
+        let holes = Probe::of(&kvm, &NoDevices::new())?.holes;
         let memory = Interpreter::new();
         let vcpu = Vm::new(&kvm, memory.cpu.memory.ram())?.vcpu(0)?;
         Ok(Kvm { memory, vcpu, holes })

@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::{io, path::PathBuf, process::ExitCode};
 
+mod accel;
 mod check;
 mod cpu;
 mod demo;
@@ -17,6 +18,7 @@ mod run;
 mod test;
 mod usage;
 
+use accel::AccelOptions;
 use cpu::CpuCommand;
 use demo::DemoOptions;
 use disk::DiskCommand;
@@ -62,6 +64,8 @@ enum Command {
     /// List the processor models, or show one
     #[command(subcommand, arg_required_else_help = true)]
     Cpu(CpuCommand),
+    /// Tell what this host has for running guests on its own processor
+    Accel(AccelOptions),
     /// Make, copy and change disk images
     #[command(subcommand, arg_required_else_help = true)]
     Disk(DiskCommand),
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => signals::handle().map_err(host).and_then(|()| options.run().map(Some)),
         Command::Demo(options) => signals::handle().map_err(host).and_then(|()| options.run()),
         Command::Cpu(command) => command.run().map(|()| None),
+        Command::Accel(options) => options.run().map(|()| None),
         Command::Disk(command) => {
             return conclude(command.run().map(|in_order| match in_order {
                 true => test::Verdict::Same,
