@@ -60,6 +60,12 @@ pub(crate) trait Image: Send + Sync {
     /// What was written is in the file, and outlives a loss of power.
     fn flush(&self) -> io::Result<()>;
 
+    /// Whether a read with [`Wait::No`] waits for nothing at all, neither for its metadata nor for who else uses the
+    /// image.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// Whether data passes the host's cache.
     fn direct(&self) -> bool {
         false

@@ -53,6 +53,10 @@ impl Image for Raw {
         self.file.sync()
     }
 
+    fn answers_at_once(&self) -> bool {
+        !self.file.direct()
+    }
+
     fn direct(&self) -> bool {
         self.file.direct()
     }

@@ -117,6 +117,12 @@ pub struct BlockRequest {
 pub trait BlockBackend: Send + Sync {
     /// What the disk is like now; its length can change.
     fn geometry(&self) -> BlockGeometry;
+    /// Carries out an operation on the caller's thread, a vCPU's, if that is short and waits for nothing: as a read of
+    /// what the host has in its cache. Returns whether it has been done, and well. Otherwise it is to be submitted; a
+    /// read may have filled a part of its place.
+    fn try_at_once(&self, _operation: &mut Operation) -> bool {
+        false
+    }
     /// Takes a request. Returns at once; completions come later, never from within.
     fn submit(&self, request: BlockRequest);
     /// Takes requests that were found together.

@@ -237,6 +237,20 @@ impl BlockBackend for Disk {
         }
     }
 
+    /// Every other sector is at hand.
+    fn try_at_once(&self, operation: &mut Operation) -> bool {
+        let Operation::Read { offset, data } = operation else { return false };
+        let bytes = self.bytes.lock();
+        let at_hand = *offset & 0x200 == 0;
+        let from = usize::try_from(*offset).ok().and_then(|from| bytes.get(from..)?.get(..data.len()));
+        let Some(from) = from.filter(|_| at_hand) else { return false };
+        match data {
+            Data::Guest(buffer) => buffer.copy_from(0, from),
+            Data::Device(bytes) => bytes.copy_from_slice(from),
+        }
+        true
+    }
+
     fn submit(&self, request: BlockRequest) {
         self.waiting.lock().push(request);
     }

@@ -10,7 +10,7 @@ use super::{
     pci_slots::PciSlots,
 };
 use crate::{config::DiskBus, console::DiskPort};
-use emu_core::backend::{BlockBackend, BlockGeometry, BlockRequest};
+use emu_core::backend::{BlockBackend, BlockGeometry, BlockRequest, Operation};
 use emu_devices::{
     pci::WindowTargets,
     storage::nvme::{self, Nvme, NvmeArgs, NvmeOptions},
@@ -80,6 +80,10 @@ impl BlockBackend for Counted {
         self.disk.geometry()
     }
 
+    fn try_at_once(&self, operation: &mut Operation) -> bool {
+        self.disk.try_at_once(operation)
+    }
+
     fn submit(&self, request: BlockRequest) {
         self.disk.submit(self.count(request));
     }
@@ -126,7 +130,6 @@ pub fn add(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use emu_core::backend::Operation;
 
     /// A disk that keeps what it is asked for.
     #[derive(Default)]

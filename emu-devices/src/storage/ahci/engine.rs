@@ -10,7 +10,7 @@ use super::{
     fis::{DEVICE_BITS, FromHost, ToHost},
     port::{Port, SLOTS, cmd, interrupt, serr},
 };
-use crate::storage::ata::{Action, Ending, Taskfile, Transfer, command, status};
+use crate::storage::ata::{Action, Drive, Ending, Taskfile, Transfer, command, status};
 use emu_core::{
     backend::{BlockError, BlockRequest, Data, Operation},
     memory::Dma,
@@ -234,7 +234,8 @@ impl Port {
                 Action::Read { offset, len } => {
                     return match job.places(dma, len, true) {
                         Ok(places) => {
-                            Act::Wait(vec![Operation::Read { offset, data: Data::Guest(places.buffer) }])
+                            let data = Data::Guest(places.buffer);
+                            read(drive, &job.taskfile, Operation::Read { offset, data })
                         }
                         Err(gap) => self.gap(gap),
                     };
@@ -372,6 +373,15 @@ impl Port {
     fn task_file_error(&mut self) {
         self.regs.is |= interrupt::TFES;
         self.regs.halted = true;
+    }
+}
+
+/// Reads at once, or as soon as the backend can.
+fn read(drive: &mut Drive, taskfile: &Taskfile, mut operation: Operation) -> Act {
+    if drive.backend().is_some_and(|backend| backend.try_at_once(&mut operation)) {
+        Act::End(drive.finish(taskfile, Ok(())))
+    } else {
+        Act::Wait(vec![operation])
     }
 }
 

@@ -231,6 +231,25 @@ fn a_read_is_done_when_the_backend_says_so() {
 }
 
 #[test]
+fn what_is_at_hand_is_read_before_the_access_is_over() {
+    let bench = bench();
+    bench.disk.have_at_hand();
+    bench.issue(0, &fis(0x25, 5, 2), &[(DATA, 600), (DATA + 0x1000, 424)]);
+    assert_eq!((bench.port(0, px::CI), bench.port(0, px::TFD)), (0, 0x50));
+    assert_eq!([bench.bytes(DATA, 600), bench.bytes(DATA + 0x1000, 424)].concat(), on_disk(5, 1024));
+    assert_eq!(bench.carried(0, 0), 1024);
+    assert!(bench.probe.level(0));
+    assert_eq!(bench.acknowledge(0), interrupt::DHRS);
+    // A write is under way; queued reads pass it.
+    bench.issue_queued(4, &queued(0x61, 4, 64, 1), &[(DATA, 512)]);
+    bench.issue_queued(7, &queued(0x60, 7, 16, 2), &[(DATA + 0x1000, 1024)]);
+    assert_eq!((bench.port(0, px::CI), bench.port(0, px::SACT)), (0, 1 << 4));
+    assert_eq!(bench.bytes(DATA + 0x1000, 1024), on_disk(16, 1024));
+    assert_eq!(bench.acknowledge(0), interrupt::SDBS);
+    assert_eq!(bench.disk.asked(), ["write 32768 512"]);
+}
+
+#[test]
 fn queued_commands_end_in_any_order() {
     let bench = bench();
     bench.issue_queued(4, &queued(0x60, 4, 8, 1), &[(DATA, 512)]);

@@ -180,6 +180,32 @@ fn each_sector_read_by_pio_has_its_interrupt() {
 }
 
 #[test]
+fn what_is_at_hand_is_read_before_the_access_is_over() {
+    let bench = bench();
+    bench.disk.have_at_hand();
+    bench.command(0, 0x20, 7, 2);
+    for sector in [7, 8] {
+        assert_eq!(bench.interrupt(), (true, 0x58));
+        assert_eq!(bench.read_data(512), on_disk(sector, 512));
+    }
+    assert_eq!(bench.interrupt(), (false, 0x50));
+    // By the bus master: nothing moves before it is started.
+    bench.table(&[(DATA as u32, 1024)]);
+    bench.command(0, 0xC8, 3, 2);
+    assert_eq!((bench.alternate_status() & 0x80, bench.probe.level(14)), (0x80, false));
+    bench.set_bus_master(0, 0x09);
+    assert_eq!(bench.bytes(DATA, 1024), on_disk(3, 1024));
+    assert_eq!(bench.bus_master(2) & 0b111, 0b100, "not active, and an interrupt");
+    assert_eq!(bench.interrupt(), (true, 0x50));
+    // A packet of READ (10): four sectors of the disk are one of a CD-ROM.
+    bench.attend();
+    bench.packet(&[0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0], 2048, false);
+    assert_eq!(bench.read_data(2048), on_disk(4, 2048));
+    assert_eq!(bench.interrupt(), (true, 0x50));
+    assert_eq!(bench.disk.waiting(), 0);
+}
+
+#[test]
 fn multiple_sectors_make_a_block() {
     let bench = bench();
     bench.command(0, 0xC6, 0, 4);

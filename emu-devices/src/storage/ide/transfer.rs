@@ -258,9 +258,21 @@ impl Channel {
         }
     }
 
-    /// Submits requests of the job.
-    fn ask(&mut self, operations: Vec<Operation>, context: &Context) {
+    /// Has the backend carry out what the job needs.
+    fn ask(&mut self, mut operations: Vec<Operation>, context: &Context) {
         let Some(backend) = self.backend() else { return };
+        if let [operation] = operations.as_mut_slice()
+            && backend.try_at_once(operation)
+        {
+            let data = match operations.pop() {
+                Some(Operation::Read { data: Data::Device(bytes), .. }) => Some(bytes),
+                _ => None,
+            };
+            if let Some(job) = self.job.take() {
+                self.go_on(job, Ok(()), data, context);
+            }
+            return;
+        }
         let number = self.next_number;
         self.next_number += 1;
         self.outstanding += operations.len() as u32;

@@ -16,6 +16,8 @@ use emu_core::{
 
 /// The one namespace.
 pub(super) const NAMESPACE: u32 = 1;
+/// Commands that may be carried out while the host waits for its write of a doorbell.
+const MOST_AT_ONCE: usize = 4;
 /// Dword 12: force unit access; and of WRITE ZEROES, deallocate.
 const FUA: u32 = 1 << 30;
 const DEALLOCATE: u32 = 1 << 25;
@@ -38,7 +40,15 @@ impl Nvme {
             return Answer::NoRoom;
         }
         match self.request(command, dma) {
-            Ok(Some((task, operation))) => {
+            Ok(Some((task, mut operation))) => {
+                if matches!(task, Task::Plain)
+                    && self.at_once < MOST_AT_ONCE
+                    && self.backend.try_at_once(&mut operation)
+                {
+                    self.at_once += 1;
+                    self.count(command);
+                    return Answer::Now(Ok(0));
+                }
                 self.start(queue, command, task, operation);
                 Answer::Later
             }

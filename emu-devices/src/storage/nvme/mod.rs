@@ -118,6 +118,8 @@ pub struct Nvme {
     outstanding: Slots,
     /// Requests that go to the backend when all commands have been looked at.
     batch: Vec<BlockRequest>,
+    /// Commands that have been carried out at once since the host last wrote a register.
+    at_once: usize,
     /// Completion queues, by bit, that have something to post.
     touched: u128,
     /// What the inbox had, empty between its visits.
@@ -169,6 +171,7 @@ impl Nvme {
             log: Log::default(),
             outstanding: Slots::default(),
             batch: Vec::new(),
+            at_once: 0,
             touched: 0,
             finished: Vec::new(),
             backlog: false,

@@ -33,6 +33,7 @@ impl From<Result<u32, Status>> for Answer {
 impl Nvme {
     /// Takes commands of submission queue `queue`, gives the backend what is its, and posts what has ended.
     pub(super) fn serve(&mut self, queue: usize) {
+        self.at_once = 0;
         if let Some(dma) = self.endpoint.dma().cloned() {
             self.take(queue, &dma);
         }
@@ -45,7 +46,7 @@ impl Nvme {
         if self.phase == Phase::Running
             && let Some(dma) = self.endpoint.dma().cloned()
         {
-            self.backlog = false;
+            (self.backlog, self.at_once) = (false, 0);
             for queue in 0..self.submissions.len() {
                 self.take(queue, &dma);
             }

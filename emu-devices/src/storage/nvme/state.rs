@@ -74,6 +74,7 @@ impl Snapshot for Nvme {
             log,
             outstanding,
             batch: _,
+            at_once: _,
             touched: _,
             finished: _,
             backlog: _,

@@ -5,7 +5,8 @@
 //! lifetime, zones, SCSI commands, a disk that changes its length.
 //!
 //! A request is parsed at the notification and handed to the backend; its completion writes the status byte and gives
-//! the chain back. Requests of one notification go to the backend together.
+//! the chain back. Requests of one notification go to the backend together, but for the first few of those that it can
+//! do at once.
 
 mod request;
 mod segments;
@@ -27,6 +28,8 @@ const QUEUE_SIZE: u16 = 256;
 const MOST_BUFFERS: u32 = QUEUE_SIZE as u32 - 2;
 /// Bytes of the serial number.
 const SERIAL: usize = 20;
+/// Requests of a notification that may be done while the driver waits.
+const MOST_AT_ONCE: usize = 4;
 /// Segments of a discard, and the sectors of each.
 const MOST_SEGMENTS: u32 = 32;
 const MOST_SECTORS: u32 = 1 << 22;
@@ -87,6 +90,8 @@ pub struct Block {
     writeback: bool,
     /// The requests of one notification; here so that the vector is made once.
     batch: Vec<BlockRequest>,
+    /// How many of one notification have been done at once.
+    at_once: usize,
 }
 
 /// Registers, as saved.
@@ -114,6 +119,7 @@ impl Block {
             features: 0,
             writeback: true,
             batch: Vec::new(),
+            at_once: 0,
         }
     }
 
@@ -160,8 +166,18 @@ impl Block {
                 chain.writable.copy_from(0, &self.serial[..len.min(SERIAL)]);
                 finish(queues, chain, Status::Ok);
             }
-            Request::One(operation) => self.submit(operation, chain),
+            Request::One(operation) => self.carry_out(operation, chain, queues),
             Request::Several(operations) => self.submit_several(operations, chain),
+        }
+    }
+
+    fn carry_out(&mut self, mut operation: Operation, chain: Chain, queues: &mut Queues) {
+        if self.at_once < MOST_AT_ONCE && self.disk.try_at_once(&mut operation) {
+            self.at_once += 1;
+            drop(operation);
+            finish(queues, chain, Status::Ok);
+        } else {
+            self.submit(operation, chain);
         }
     }
 
@@ -251,6 +267,7 @@ impl VirtioDevice for Block {
     }
 
     fn notified(&mut self, queue: u16, queues: &mut Queues) {
+        self.at_once = 0;
         while let Some(chain) = queues.pop(queue) {
             self.serve(chain, queues);
         }
@@ -281,6 +298,7 @@ impl VirtioDevice for Block {
             features,
             writeback,
             batch: _,
+            at_once: _,
         } = self;
         BlockState { features: *features, writeback: *writeback }
     }

@@ -1,4 +1,4 @@
-//! A disk in memory that is done with a request when the test says so.
+//! A disk in memory that is done with a request when the test says so, or with reads at once.
 
 use super::*;
 use emu_core::backend::{BlockError, BlockGeometry, Data, Operation};
@@ -11,6 +11,8 @@ pub struct Disk {
     pub error: Mutex<Option<BlockError>>,
     /// What was done, in order.
     pub done: Mutex<Vec<String>>,
+    /// Reads are done at once.
+    pub at_hand: Mutex<bool>,
 }
 
 impl Disk {
@@ -30,6 +32,7 @@ impl Disk {
             requests: Mutex::default(),
             error: Mutex::default(),
             done: Mutex::default(),
+            at_hand: Mutex::default(),
         }
     }
 
@@ -90,6 +93,16 @@ impl Disk {
 impl BlockBackend for Disk {
     fn geometry(&self) -> BlockGeometry {
         self.geometry.lock().clone()
+    }
+
+    fn try_at_once(&self, operation: &mut Operation) -> bool {
+        match operation {
+            Operation::Read { offset, data: Data::Guest(buffer) } if *self.at_hand.lock() => {
+                buffer.copy_from(0, &self.content.lock()[*offset as usize..][..buffer.len()]);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn submit(&self, request: BlockRequest) {

@@ -29,6 +29,33 @@ fn each_command_ends_when_the_disk_is_done_with_it() {
 }
 
 #[test]
+fn what_is_at_hand_is_read_before_the_doorbell_is_written() {
+    let mut bench = Bench::running();
+    *bench.disk.at_hand.lock() = true;
+    let ids = bench.submit(1, &[blocks(2, 3, 1), blocks(1, 8, 1), blocks(2, 5, 1)]);
+    let ended: Vec<(u16, u16)> = bench.look(1).iter().map(|entry| (entry.id, entry.status)).collect();
+    assert_eq!(ended, [(ids[0], 0), (ids[2], 0)], "reads, and not the write between them");
+    assert_eq!(bench.sent(), [1], "one interrupt for both");
+    assert_eq!(bench.bytes(DATA, 512), [5; 512]);
+    bench.disk.finish_all();
+    assert_eq!(bench.reap(1)[0].id, ids[1]);
+}
+
+#[test]
+fn few_reads_are_done_while_the_doorbell_is_written() {
+    let mut bench = Bench::running();
+    bench.make_queues(2, 64);
+    *bench.disk.at_hand.lock() = true;
+    let mut ids = bench.submit(2, &[blocks(2, 1, 1); 20]);
+    assert_eq!((bench.look(2).len(), bench.disk.waiting()), (4, 16));
+    bench.disk.finish_all();
+    ids.drain(..4);
+    assert_eq!(bench.reap(2).iter().map(|entry| entry.id).collect::<Vec<_>>(), ids);
+    bench.submit(2, &[blocks(2, 1, 1)]);
+    assert_eq!(bench.reap(2).len(), 1, "the next doorbell counts anew");
+}
+
+#[test]
 fn a_host_that_is_at_work_is_not_interrupted_again() {
     let mut bench = Bench::running();
     bench.submit(1, &[blocks(2, 0, 1), blocks(2, 1, 1), blocks(2, 2, 1)]);
