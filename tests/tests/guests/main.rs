@@ -12,7 +12,9 @@ mod memtest;
 mod modules;
 mod options;
 mod our_images;
+mod outside;
 mod share;
+mod virtio;
 
 use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
