@@ -62,7 +62,10 @@ fn a_guest_has_ports_randomness_and_sockets() {
     }
     run(&mut session, "mdev -s; echo over hvc0 > /dev/hvc0");
     // The console is a port too; the name tells which is which.
-    run(&mut session, "port=$(grep -l org.example.test /sys/class/virtio-ports/*/name) && exec 3<>/dev/$(basename ${port%/name})");
+    run(
+        &mut session,
+        "port=$(grep -l org.example.test /sys/class/virtio-ports/*/name) && exec 3<>/dev/$(basename ${port%/name})",
+    );
     let mut socket = UnixStream::connect(&port).unwrap();
     randomness(&mut session, &mut socket);
     send_program(&mut session, &mut socket, &compile(folder.path()));
@@ -212,7 +215,8 @@ fn a_balloon_takes_memory_and_gives_it_back_when_there_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("disk.raw");
     let mut file = File::create(&disk).unwrap();
-    (0..FILLED).for_each(|number| file.write_all(&sample((1 << 20) + number as usize)[number as usize..]).unwrap());
+    (0..FILLED)
+        .for_each(|number| file.write_all(&sample((1 << 20) + number as usize)[number as usize..]).unwrap());
     let mut session = shell_on(&guest)
         .option("--memory", "512M")
         .option("--balloon", "192M")

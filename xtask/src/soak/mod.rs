@@ -116,7 +116,8 @@ impl Soak {
             output(Command::new(&self.emu).args(["disk", "create"]).arg(self.at(name)).arg(DISK))?;
         }
         fs::create_dir_all(self.at("share/made"))?;
-        let given: Vec<u8> = (0..1u32 << 18).flat_map(|n| n.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect();
+        let given: Vec<u8> =
+            (0..1u32 << 18).flat_map(|n| n.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect();
         fs::write(self.at("share/given"), given)?;
         let program = self.at("stream");
         let source = root().join("xtask/bench-guest/net/stream.c");
@@ -165,7 +166,10 @@ impl Soak {
         print_minute(&samples, options.minutes, &heard(said), &calls);
         fs::write(self.at("share/stop"), "")?;
         while child.try_wait().context("cannot wait for emu")?.is_none() {
-            ensure!(begin.elapsed() < length + Duration::from_secs(600), "the guest does not come to its end");
+            ensure!(
+                begin.elapsed() < length + Duration::from_secs(600),
+                "the guest does not come to its end"
+            );
             thread::sleep(Duration::from_millis(100));
         }
         let heard = heard(said);
@@ -216,7 +220,9 @@ impl Soak {
             for line in sums.lines() {
                 let (expected, file) = line.split_once("  ").context("no line of sha256sum")?;
                 let copy = self.at("file");
-                output(outside("debugfs").args(["-R", &format!("dump /{file} {}", copy.display())]).arg(&raw))?;
+                output(
+                    outside("debugfs").args(["-R", &format!("dump /{file} {}", copy.display())]).arg(&raw),
+                )?;
                 ensure!(digest(&copy)? == expected, "{file} on {disk} is not what the guest wrote");
             }
             println!("{disk}: {} files as the guest wrote them", sums.lines().count());
