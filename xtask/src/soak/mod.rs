@@ -290,7 +290,9 @@ impl Said {
 }
 
 fn print_minute(samples: &[Sample], minute: u64, said: &Said, calls: &Calls) {
-    let (Some(last), Some(first)) = (samples.last(), samples.iter().rev().take(7).last()) else { return };
+    // Seven samples are a minute.
+    let latest = &samples[samples.len().saturating_sub(7)..];
+    let (Some(first), Some(last)) = (latest.first(), latest.last()) else { return };
     let seconds = (last.second - first.second).max(1);
     let busy = (last.ticks - first.ticks) as f64 / 100.0 / seconds as f64;
     let (done, failed) = (calls.done.load(Ordering::Relaxed), calls.failed.load(Ordering::Relaxed));

@@ -41,6 +41,9 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
+/// One of the figures.
+type Figure = fn(&Sample) -> u64;
+
 /// What has grown from the beginning, when all that is only made once had been made, to the end. Figures go up and down
 /// with the load: the greatest of each stretch is compared. A sentence for each that has grown by more than `slack`.
 pub fn growth(samples: &[Sample], warm_up: u64, slack: u64) -> Vec<String> {
@@ -48,7 +51,7 @@ pub fn growth(samples: &[Sample], warm_up: u64, slack: u64) -> Vec<String> {
     let stretch = (last.second.saturating_sub(warm_up)) / 4;
     let early = |sample: &&Sample| (warm_up..=warm_up + stretch).contains(&sample.second);
     let late = |sample: &&Sample| sample.second + stretch >= last.second;
-    let figures: [(&str, fn(&Sample) -> u64, u64); 3] = [
+    let figures: [(&str, Figure, u64); 3] = [
         ("KiB of memory", |sample| sample.resident, slack),
         ("threads", |sample| sample.threads, 8),
         ("files", |sample| sample.files, 16),
