@@ -100,6 +100,11 @@ impl Session {
         self.expect("\n", limit).trim().to_owned()
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Types `text`.
     #[track_caller]
     pub fn send(&mut self, text: &str) {

@@ -6,4 +6,5 @@ pub mod ci;
 pub mod guests;
 pub mod handlers;
 pub mod lint;
+pub mod soak;
 pub mod workspace;

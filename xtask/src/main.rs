@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{bench, ci, guests, handlers, lint};
+use xtask::{bench, ci, guests, handlers, lint, soak};
 
 /// Developer commands of emu.
 #[derive(Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Guests(guests::Options),
     /// Run the benchmark guest on emu and on QEMU in turn, and compare
     Bench(bench::Options),
+    /// Load on disks, network and a shared folder of a guest for an hour, and whether memory stays flat
+    Soak(soak::Options),
     /// Check in the machine code that the interpreter's handlers continue by jumps
     Handlers(handlers::Options),
     /// What must pass before a change is merged: lint, handlers, then every test, the guests' included
@@ -43,6 +45,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Guests(options) => guests::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Handlers(options) => handlers::run(options),
+        Command::Soak(options) => soak::run(options),
         Command::Ci => ci::run(),
     }
 }

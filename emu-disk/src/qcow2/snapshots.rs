@@ -226,6 +226,7 @@ fn find(snapshots: &[Snapshot], name: &str) -> io::Result<usize> {
     let found = snapshots.iter().position(|snapshot| snapshot.is_called(name));
     found.ok_or_else(|| {
         let names: Vec<&str> = snapshots.iter().map(|snapshot| &*snapshot.name).collect();
-        damaged(format!("no snapshot is called {name:?}; there are: {}", names.join(", ")))
+        let there_are = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        damaged(format!("no snapshot is called {name:?}; there are: {there_are}"))
     })
 }

@@ -3,17 +3,20 @@
 //! `EMU_KILLS` says how often, on each format; a few times if it is not set. The image is looked at with other programs
 //! than ours: qemu-img, e2fsck, debugfs.
 
-use crate::{PATIENCE, beside_others};
+use crate::{
+    PATIENCE, beside_others,
+    outside::{done, is_in_order, missing_program, run, told},
+};
 use emu_tests::emulator::{Emulator, guest_or_skip, skip};
 use rstest::rstest;
 use std::{
     env,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     thread,
     time::Duration,
 };
-use xtask::{guests::Guest, workspace::is_installed};
+use xtask::guests::Guest;
 
 /// Kills on each format if nothing else is asked for.
 const KILLS: u32 = 3;
@@ -35,9 +38,7 @@ fn kills() -> u32 {
 #[case::qcow2("qcow2")]
 #[case::qcow2_on_another("backed")]
 fn what_was_synced_outlives_a_kill(#[case] kind: &str) {
-    if let Some(missing) =
-        ["qemu-img", "mke2fs", "e2fsck", "debugfs"].iter().find(|program| !is_there(program))
-    {
+    if let Some(missing) = missing_program() {
         return skip(&format!("{missing} is not installed"));
     }
     let Some(guest) = guest_or_skip(Guest::Devices) else { return };
@@ -103,7 +104,7 @@ fn check(folder: &Path, image: &Path, format: &str, synced: u64) {
     done(Command::new("qemu-img").args(["convert", "-f", format, "-O", "raw"]).arg(image).arg(&copy));
     let replayed = run(Command::new("e2fsck").args(["-f", "-p"]).arg(&copy));
     assert!(matches!(replayed.status.code(), Some(0 | 1)), "{}", told(&replayed));
-    done(Command::new("e2fsck").args(["-f", "-n"]).arg(&copy));
+    is_in_order(&copy);
     for number in (synced + 1).saturating_sub(LOOKED_AT).max(1)..=synced {
         let file =
             done(Command::new("debugfs").args(["-R", &format!("cat /file.{number}")]).arg(&copy)).stdout;
@@ -134,28 +135,6 @@ fn check_qcow2(image: &Path) {
 /// Bytes of the file of that number.
 fn len(number: u64) -> usize {
     1000 * (number % 37 + 1) as usize
-}
-
-/// e2fsprogs are where only root looks for programs.
-fn is_there(program: &str) -> bool {
-    is_installed(program)
-        || ["/usr/sbin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
-}
-
-fn run(command: &mut Command) -> Output {
-    let path = env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
-}
-
-fn done(command: &mut Command) -> Output {
-    let output = run(command);
-    assert!(output.status.success(), "{command:?}: {}", told(&output));
-    output
-}
-
-fn told(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The moment of a kill is to be another each time.

@@ -3,6 +3,7 @@
 //! Guests run side by side as the test runner decides; a test that measures time has the machine to itself.
 
 mod benchmark;
+mod cards;
 mod debian;
 mod durability;
 mod embedded;
@@ -12,7 +13,9 @@ mod memtest;
 mod modules;
 mod options;
 mod our_images;
+mod outside;
 mod share;
+mod virtio;
 
 use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},

@@ -65,6 +65,8 @@ pub enum Guest {
     /// Debian's amd64 kernel for clouds with its drivers of devices, and busybox. Process 1 does what `task=` in the
     /// kernel's command line names: a function of `init/devices.sh`.
     Devices,
+    /// The same of Debian's i386 kernel without PAE, with its drivers of disks and network cards.
+    Devices686,
     /// Debian 12 with systemd and an ssh server, on a disk image.
     Debian,
 }
@@ -109,7 +111,7 @@ impl Variant {
 
 impl Guest {
     /// Every guest.
-    pub const ALL: [Guest; 8] = [
+    pub const ALL: [Guest; 9] = [
         Guest::LinuxCloud,
         Guest::Linux686,
         Guest::Linux686Pae,
@@ -117,6 +119,7 @@ impl Guest {
         Guest::Benchmark,
         Guest::Modules,
         Guest::Devices,
+        Guest::Devices686,
         Guest::Debian,
     ];
 
@@ -130,6 +133,7 @@ impl Guest {
             Guest::Benchmark => "benchmark",
             Guest::Modules => "modules",
             Guest::Devices => "devices",
+            Guest::Devices686 => "devices-686",
             Guest::Debian => "debian",
         }
     }
@@ -141,6 +145,7 @@ impl Guest {
             Guest::Benchmark => benchmark::recipe()?,
             Guest::Modules => modules::CODE.recipe(),
             Guest::Devices => modules::DEVICES.recipe(),
+            Guest::Devices686 => modules::DEVICES_686.recipe(),
             Guest::Debian => debian::recipe(),
             _ => Variant::ALL.map(Variant::script).join("\n"),
         };
@@ -262,6 +267,7 @@ fn obtain_locked(guest: Guest, store: &Path) -> Result<GuestFiles> {
         }
         Guest::Modules => modules::make(&files, store, &modules::CODE)?,
         Guest::Devices => modules::make(&files, store, &modules::DEVICES)?,
+        Guest::Devices686 => modules::make(&files, store, &modules::DEVICES_686)?,
         Guest::Debian => {
             debian::obtain(&files.folder, &Told)?;
         }

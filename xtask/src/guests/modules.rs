@@ -1,4 +1,4 @@
-//! Builds guests of the kernel for clouds with some of its modules: those that choose their code by what the processor
+//! Builds guests of Debian's kernels with some of their modules: those that choose their code by what the processor
 //! can, ciphers, digests and RAID; or the drivers of devices. Kernel and modules are of one package: they fit no other
 //! version.
 
@@ -17,6 +17,8 @@ use std::{
 /// What goes into a guest beside kernel and busybox.
 #[derive(Debug)]
 pub struct Contents {
+    /// The package that depends on the kernel's, and the architecture.
+    package: (&'static str, &'static str),
     /// How the paths of the modules begin, in the kernel's folder of modules. Debian compresses modules in some
     /// releases, which lengthens their names.
     modules: &'static [&'static str],
@@ -24,8 +26,12 @@ pub struct Contents {
     script: &'static [&'static str],
 }
 
+/// Debian's kernel for clouds, which has no drivers of what no cloud has.
+const CLOUD: (&str, &str) = ("linux-image-cloud-amd64", "amd64");
+
 /// Ciphers, digests and RAID.
 pub const CODE: Contents = Contents {
+    package: CLOUD,
     modules: &[
         "arch/x86/crypto/",
         "crypto/",
@@ -39,6 +45,7 @@ pub const CODE: Contents = Contents {
 
 /// Drivers of devices. The script does what `task=` in the kernel's command line names.
 pub const DEVICES: Contents = Contents {
+    package: CLOUD,
     modules: &[
         "drivers/virtio/",
         "drivers/block/virtio_blk.ko",
@@ -61,6 +68,31 @@ pub const DEVICES: Contents = Contents {
     script: &[include_str!("init/devices.sh")],
 };
 
+/// Drivers of disks and of all network cards on a 32-bit processor.
+pub const DEVICES_686: Contents = Contents {
+    package: ("linux-image-686", "i386"),
+    modules: &[
+        "drivers/virtio/",
+        "drivers/block/virtio_blk.ko",
+        "drivers/net/virtio_net.ko",
+        "drivers/net/net_failover.ko",
+        "net/core/failover.ko",
+        "drivers/net/mii.ko",
+        "drivers/net/ethernet/intel/e1000/",
+        "drivers/net/ethernet/realtek/8139",
+        "drivers/ata/libata.ko",
+        "drivers/ata/ata_piix.ko",
+        "drivers/scsi/scsi_common.ko",
+        "drivers/scsi/scsi_mod.ko",
+        "drivers/scsi/sd_mod.ko",
+        "drivers/scsi/sr_mod.ko",
+        "drivers/cdrom/",
+        "lib/crc",
+        "crypto/crc",
+    ],
+    script: &[include_str!("init/devices.sh")],
+};
+
 impl Contents {
     /// What the guest is made from.
     pub fn recipe(&self) -> String {
@@ -75,10 +107,11 @@ impl Contents {
 
 /// Fetches kernel and modules, and packs them with busybox.
 pub fn make(files: &GuestFiles, store: &Path, contents: &Contents) -> Result<()> {
-    let package = resolve_dependency("linux-image-cloud-amd64", "amd64", store, &Told)?;
-    let unpacked = fetch_deb(&package, "amd64", store, &Told)?;
+    let (metapackage, arch) = contents.package;
+    let package = resolve_dependency(metapackage, arch, store, &Told)?;
+    let unpacked = fetch_deb(&package, arch, store, &Told)?;
     copy(&kernel_in(&unpacked, &package)?, &files.kernel())?;
-    let busybox = busybox_in(&fetch_deb("busybox-static", "amd64", store, &Told)?)?;
+    let busybox = busybox_in(&fetch_deb("busybox-static", arch, store, &Told)?)?;
     let busybox = fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
     let mut tree = shell_initramfs(busybox, &contents.init());
     tree.directory("/tmp");

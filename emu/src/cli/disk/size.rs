@@ -25,7 +25,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(format!("not a size; {SHAPE}")),
     };
     let number: u64 = number.parse().map_err(|_| format!("not a size; {SHAPE}"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| "too large".into())
+    number.checked_mul(1 << shift).ok_or_else(|| "too large; use less than 16777216T".into())
 }
 
 /// Parses the size of a qcow2 cluster.
