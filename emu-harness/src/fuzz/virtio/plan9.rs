@@ -160,3 +160,23 @@ impl Subject for Host {
         assert_eq!(entries(self.directory.path()), self.outside, "what is outside has been touched");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// Otherwise the fuzzer would look at nothing but error messages.
+    #[test]
+    fn what_a_client_says_first_is_answered() {
+        let host = Host::new(&mut Input(&[]));
+        for (_, message) in host.greeting() {
+            let (sender, receiver) = channel();
+            let reply = move |bytes| sender.send(bytes).expect("somebody waits");
+            let kind = message[4];
+            host.server.request(message, 0x1000, Box::new(reply));
+            let reply: Vec<u8> = receiver.recv_timeout(PATIENCE).expect("a reply");
+            assert_eq!(reply[4], kind + 1, "{reply:?}");
+        }
+    }
+}

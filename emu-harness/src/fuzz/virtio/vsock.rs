@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, sync::Arc};
 const CID: u32 = 3;
 const HOST: u64 = 2;
 const TO_DEVICE: u16 = 1;
+/// Ports of each side: few, so that packets meet connections.
+const PORTS: u32 = 2;
 /// Bytes that the host's side is promised to have to keep at most for one connection.
 const MOST_KEPT: usize = 256 * 1024;
 
@@ -84,7 +86,7 @@ impl Host {
     }
 
     fn open(&self, receiver: &dyn ConnectionReceiver, input: &mut Input<'_>) {
-        let key = ConnectionKey { guest: input.next(1) as u32 % 4, host: input.next(1) as u32 % 4 };
+        let key = ConnectionKey { guest: input.next(1) as u32 % PORTS, host: input.next(1) as u32 % PORTS };
         let mut known = self.0.known.lock();
         if known.contains_key(&key) {
             return;
@@ -121,7 +123,7 @@ impl Subject for Host {
         if queue != TO_DEVICE {
             return Vec::new();
         }
-        let ports = (input.next(1) as u32 % 4, input.next(1) as u32 % 4);
+        let ports = (input.next(1) as u32 % PORTS, input.next(1) as u32 % PORTS);
         let (op, data) = (input.next(1) as u16 % 9, input.next(1) as usize * 8);
         let (flags, buf_alloc, fwd_cnt) =
             (input.next(1) as u32 % 4, input.next(2) as u32, input.next(1) as u32);
