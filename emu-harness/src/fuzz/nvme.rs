@@ -96,7 +96,7 @@ impl Guest {
     fn command(&mut self, input: &mut Input<'_>) {
         let mut words = [0; 16];
         let queue = input.next(1) as usize & 1;
-        words[0] = (input.next(1) % 14 | input.next(2) << 16) as u32;
+        words[0] = ((input.next(1) % 14) | input.next(2) << 16) as u32;
         words[1] = input.next(1) as u32 & 1;
         words[6] = (DATA + input.next(2)) as u32;
         words[8] = (DATA + input.next(2)) as u32;

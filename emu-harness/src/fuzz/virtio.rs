@@ -67,9 +67,8 @@ fn run<S: Subject>(data: &[u8]) {
     }
     restore(&subject, &guest, beginning);
     recover(&subject, &mut guest);
-    for kind in 0..guest::WRONG {
-        corrupt(&subject, &mut guest, kind);
-    }
+    // One way at a time: it takes as long as everything else.
+    corrupt(&subject, &mut guest, (data.len() % usize::from(guest::WRONG)) as u8);
     subject.check(&guest.memory());
 }
 
