@@ -96,6 +96,8 @@ fn open(path: &Path) -> Option<std::sync::Arc<dyn BlockBackend>> {
 struct Image<'a> {
     path: &'a Path,
     sound: bool,
+    /// It builds on the base image.
+    backed: bool,
     /// The disk's content, and that of the snapshot.
     content: Vec<u8>,
     kept: Option<Vec<u8>>,
@@ -118,7 +120,8 @@ pub fn qcow2(data: &[u8]) {
         content[..BASE_LEN].fill(BASE_DATA);
     }
     content[WRITTEN].fill(DATA);
-    let mut image = Image { path: &path, sound: *sound && changes == 0, content, kept: None };
+    let sound = *sound && changes == 0;
+    let mut image = Image { path: &path, sound, backed: *backed, content, kept: None };
     for _ in 0..STEPS {
         if input.is_empty() {
             break;
@@ -142,6 +145,9 @@ impl Image<'_> {
                 let deleted = crate::delete_snapshot(path, format, "new").is_ok();
                 deleted == self.kept.take().is_some() || !self.sound
             }
+            // What a snapshot of a disk that builds on another holds changes with these.
+            7 if self.kept.is_none() => self.rebase(input.next(1) & 1 != 0),
+            8 if self.kept.is_none() => self.commit(),
             _ => self.be_a_guest(input),
         };
         assert!(done || !self.sound, "refused with an image that nobody has changed");
@@ -173,6 +179,20 @@ impl Image<'_> {
             self.content.clone_from(kept);
         }
         applied == self.kept.is_some()
+    }
+
+    fn rebase(&mut self, backed: bool) -> bool {
+        let backing = backed.then(|| ("base".to_owned(), Format::Raw));
+        let done = crate::rebase(self.path, Some(Format::Qcow2), backing, false, &mut |_, _| {}).is_ok();
+        if done {
+            self.backed = backed;
+        }
+        done
+    }
+
+    /// Not of a changed image, which could name any file of ours as the one to write to.
+    fn commit(&mut self) -> bool {
+        !self.sound || crate::commit(self.path, Some(Format::Qcow2), &mut |_, _| {}).is_ok() == self.backed
     }
 
     /// A few requests of a guest's.

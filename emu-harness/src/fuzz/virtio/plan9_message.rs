@@ -112,15 +112,15 @@ pub(super) fn greeting() -> Vec<Vec<u8>> {
     let walk = |fid: u32, names: &[&[u8]]| {
         let names: Vec<u8> = names.iter().flat_map(|text| name(text)).collect();
         let count = u16::from(!names.is_empty()).to_le_bytes();
-        finish(110, 1, [&words(&[0, fid])[..], &count, &names].concat())
+        finish(110, 1, &[&words(&[0, fid])[..], &count, &names].concat())
     };
     vec![
-        finish(100, u16::MAX, [words(&[8192]), name(b"9P2000.L")].concat()),
-        finish(104, 1, [words(&[0, u32::MAX]), name(b"root"), name(b""), words(&[0])].concat()),
+        finish(100, u16::MAX, &[words(&[8192]), name(b"9P2000.L")].concat()),
+        finish(104, 1, &[words(&[0, u32::MAX]), name(b"root"), name(b""), words(&[0])].concat()),
         walk(1, &[b"a"]),
         walk(2, &[b"b"]),
         walk(3, &[b"link"]),
-        finish(12, 1, words(&[2, 2])),
+        finish(12, 1, &words(&[2, 2])),
     ]
 }
 
@@ -130,7 +130,7 @@ pub(super) fn message(input: &mut Input<'_>) -> Vec<u8> {
     let tag = input.next(1) as u16 % 8;
     let mut body = Vec::new();
     fields.iter().for_each(|field| field.write(input, &mut body));
-    let mut message = finish(kind, tag, body);
+    let mut message = finish(kind, tag, &body);
     // Some are cut off, or have a byte that is another.
     let (at, value) = (input.next(1) as usize, input.next(1) as u8);
     match at.checked_sub(0xC0) {
@@ -141,9 +141,9 @@ pub(super) fn message(input: &mut Input<'_>) -> Vec<u8> {
     message
 }
 
-fn finish(kind: u8, tag: u16, body: Vec<u8>) -> Vec<u8> {
+fn finish(kind: u8, tag: u16, body: &[u8]) -> Vec<u8> {
     let len = (7 + body.len()) as u32;
-    [&len.to_le_bytes()[..], &[kind], &tag.to_le_bytes(), &body].concat()
+    [&len.to_le_bytes()[..], &[kind], &tag.to_le_bytes(), body].concat()
 }
 
 impl Field {
