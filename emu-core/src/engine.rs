@@ -5,6 +5,7 @@
 
 mod no_devices;
 
+use crate::clock::Polling;
 pub use no_devices::{FewDevices, NoDevices};
 use parking_lot::{Condvar, Mutex};
 use std::{
@@ -75,6 +76,7 @@ pub struct VcpuSignal {
     startup_vector: AtomicU32,
     lock: Mutex<()>,
     wake: Condvar,
+    polling: Polling,
 }
 
 impl VcpuSignal {
@@ -137,8 +139,17 @@ impl VcpuSignal {
         }
     }
 
-    /// Sleeps until one of `bits` is raised, or `timeout` passes. Returns at once if one is raised already.
+    /// Waits until one of `bits` is raised, or `timeout` passes. Returns at once if one is raised already. Only the
+    /// vCPU's own thread waits.
     pub fn wait(&self, bits: u32, timeout: Option<Duration>) {
+        let raised = || self.requests.load(Ordering::Relaxed) & bits != 0;
+        if let Some(sleep) = self.polling.poll(raised) {
+            self.sleep(bits, timeout);
+            sleep.over();
+        }
+    }
+
+    fn sleep(&self, bits: u32, timeout: Option<Duration>) {
         let mut guard = self.lock.lock();
         while self.requests() & bits == 0 {
             match timeout {

@@ -5,7 +5,6 @@
 //! neither wrong ones nor a flood. The writing is done by a thread: what it cannot follow is left out and counted, and
 //! nobody waits for it.
 
-use crate::offload;
 use emu_core::{
     backend::{Acceptance, NetworkBackend, NetworkReceiver, Packet},
     clock::{NANOS_PER_SECOND, VmClock, wall_clock_seconds},
@@ -136,7 +135,7 @@ fn write_records(
 }
 
 fn write_record(file: &mut impl Write, nanos: u64, mut packet: Packet, epoch: u64) -> io::Result<()> {
-    offload::fill_checksum(&mut packet);
+    packet.fill_checksum();
     let seconds = (epoch + nanos / NANOS_PER_SECOND) as u32;
     let len = packet.bytes.len() as u32;
     for word in [seconds, (nanos % NANOS_PER_SECOND) as u32, len.min(SNAP_LEN), len] {

@@ -6,7 +6,6 @@
 //! packets that are to be finished, [`offload`] finishes them.
 
 mod capture;
-mod checksum;
 #[doc(hidden)]
 pub mod fuzz;
 mod mac;

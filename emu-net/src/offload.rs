@@ -4,8 +4,7 @@
 //! (`emu_core::backend::Packet`). Where the receiving side does not take it so, it is finished here. What the packet
 //! says of itself comes from a guest or a peer; it is believed only as far as the bytes bear it out.
 
-use crate::checksum;
-use emu_core::backend::{Acceptance, ChecksumOffload, Packet, Segmentation, SegmentationKind};
+use emu_core::backend::{Acceptance, ChecksumOffload, Packet, Segmentation, SegmentationKind, checksum};
 
 const ETHERNET: usize = 14;
 const IPV4: u16 = 0x0800;
@@ -42,26 +41,9 @@ pub fn finish(packet: &Packet, acceptance: Acceptance, out: &mut Vec<Packet>) {
     }
     if !acceptance.checksum {
         out[first..].iter_mut().for_each(|packet| {
-            fill_checksum(packet);
+            packet.fill_checksum();
         });
     }
-}
-
-/// Makes the checksum that `packet` lacks. False if the place for it is outside of the packet.
-pub fn fill_checksum(packet: &mut Packet) -> bool {
-    let Some(ChecksumOffload { start, offset }) = packet.checksum.take() else { return true };
-    let at = usize::from(start) + usize::from(offset);
-    if at + 2 > packet.bytes.len() {
-        return false;
-    }
-    let value = match !checksum::sum(&packet.bytes[usize::from(start)..]) {
-        // For UDP zero means that there is none, and the other zero serves all.
-        0 => 0xffff,
-        value => value,
-    };
-    put_u16(&mut packet.bytes, at, value);
-    packet.trusted = true;
-    true
 }
 
 /// Where the headers of a packet that can be cut are.

@@ -5,6 +5,7 @@
 //! done. Backends call back with no lock of theirs held, since the device takes its own then.
 
 mod block;
+pub mod checksum;
 mod connections;
 mod entropy;
 mod message;

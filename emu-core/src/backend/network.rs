@@ -1,5 +1,7 @@
 //! Networks: what a network interface card asks of the other end of its cable.
 
+use super::checksum;
+
 /// The longest packet: an IPv6 packet of 64 KiB with its header, and the Ethernet header with a VLAN tag.
 pub const MAX_PACKET: usize = 65535 + 40 + 18;
 
@@ -50,6 +52,22 @@ pub struct Packet {
     pub trusted: bool,
 }
 
+impl Packet {
+    /// Makes the checksum that it lacks. False if the place for it is outside of the packet.
+    pub fn fill_checksum(&mut self) -> bool {
+        let Some(ChecksumOffload { start, offset }) = self.checksum.take() else { return true };
+        let start = usize::from(start);
+        let field = start + usize::from(offset);
+        if field + 2 > self.bytes.len() {
+            return false;
+        }
+        let value = checksum::of_sum(checksum::sum(&self.bytes[start..]));
+        self.bytes[field..field + 2].copy_from_slice(&value.to_be_bytes());
+        self.trusted = true;
+        true
+    }
+}
+
 /// The other end of the cable.
 pub trait NetworkBackend: Send + Sync {
     /// Connects the card that packets are for. Once, before anything is sent.
@@ -82,4 +100,19 @@ pub struct Acceptance {
     pub tcp4: bool,
     /// TCP in IPv6 that is to be cut.
     pub tcp6: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_outside_of_its_packet_is_refused() {
+        for (start, offset, good) in [(2, 0, true), (2, 1, false), (4, 0, false), (u16::MAX, u16::MAX, false)]
+        {
+            let checksum = Some(ChecksumOffload { start, offset });
+            let mut packet = Packet { bytes: vec![1; 4], checksum, ..Packet::default() };
+            assert_eq!(packet.fill_checksum(), good, "{start} + {offset}");
+        }
+    }
 }

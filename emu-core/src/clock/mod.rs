@@ -6,9 +6,11 @@
 //! PM timer all derive from it. This module is the only one that may ask the host what time it is.
 
 mod host;
+mod polling;
 mod timers;
 mod vm_clock;
 
+pub use polling::Polling;
 pub use timers::{Timer, TimerQueue};
 pub use vm_clock::{VmClock, wall_clock_seconds};
 

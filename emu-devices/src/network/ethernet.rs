@@ -1,6 +1,7 @@
 //! Ethernet, IPv4, IPv6 and TCP headers, as far as cards look at them. IEEE 802.3, 802.1Q; RFC 791, 8200, 9293.
 
-use super::{MacAddress, checksum};
+use super::MacAddress;
+use emu_core::backend::checksum;
 
 /// Destination, source, type.
 pub const HEADER: usize = 14;

@@ -8,7 +8,6 @@
 //! Locks: a card is locked while it sends, and by the other end's thread while it receives.
 
 mod cable;
-mod checksum;
 pub mod e1000;
 mod ethernet;
 mod microwire;
@@ -18,7 +17,6 @@ pub(crate) mod recorder;
 pub mod rtl8139;
 
 pub use cable::{Cable, CardWires, NetworkCard, connect};
-pub(crate) use checksum::fill as fill_checksum;
 pub(crate) use ethernet::{Destination, Transport, VLAN, destination, vlan_tag};
 
 /// An Ethernet address.

@@ -3,8 +3,7 @@
 
 use super::frame::{Datagram, ETHERNET, Fragment, Mac, Route};
 use super::plan::MTU;
-use crate::checksum;
-use emu_core::backend::Packet;
+use emu_core::backend::{Packet, checksum};
 use std::{collections::VecDeque, net::IpAddr};
 
 /// Packets that are put together at once.

@@ -1,8 +1,7 @@
 //! Ethernet frames with IP packets: taken apart, and made (IEEE 802.3, RFC 791, RFC 8200).
 
 use super::plan::ROUTER_MAC;
-use crate::checksum;
-use emu_core::backend::{ChecksumOffload, Packet};
+use emu_core::backend::{ChecksumOffload, Packet, checksum};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
@@ -151,8 +150,7 @@ fn address6(bytes: &[u8]) -> Option<Ipv6Addr> {
 
 /// Whether the checksum of a TCP, UDP or ICMPv6 payload is right.
 pub(super) fn checksum_holds(payload: &[u8], datagram: &Datagram) -> bool {
-    let pseudo =
-        checksum::pseudo_header(datagram.source, datagram.destination, datagram.protocol, payload.len());
+    let pseudo = pseudo_header(datagram.source, datagram.destination, datagram.protocol, payload.len());
     checksum::add(pseudo, checksum::sum(payload)) == 0xffff
 }
 
@@ -206,9 +204,24 @@ impl Route {
     /// Writes the pseudo-header's sum where the checksum of `frame`'s payload goes, and says what is left to do.
     pub fn offer_checksum(&self, frame: &mut [u8], protocol: u8, offset: u16) -> ChecksumOffload {
         let start = self.headers();
-        let pseudo = checksum::pseudo_header(self.remote, self.guest, protocol, frame.len() - start);
+        let pseudo = pseudo_header(self.remote, self.guest, protocol, frame.len() - start);
         let at = start + usize::from(offset);
         frame[at..at + 2].copy_from_slice(&pseudo.to_be_bytes());
         ChecksumOffload { start: start as u16, offset }
     }
+}
+
+/// The sum of the pseudo-header that TCP, UDP and ICMPv6 put before their own bytes, of which there are `len`.
+fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> u16 {
+    let addresses = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            checksum::add(checksum::sum(&source.octets()), checksum::sum(&destination.octets()))
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            checksum::add(checksum::sum(&source.octets()), checksum::sum(&destination.octets()))
+        }
+        _ => 0,
+    };
+    let len = checksum::add((len >> 16) as u16, len as u16);
+    checksum::add(addresses, checksum::add(u16::from(protocol), len))
 }

@@ -27,6 +27,8 @@ pub(super) struct Mail {
 
 pub(super) struct Inbox {
     mail: Mutex<Mail>,
+    /// There is mail: to be looked at without the lock.
+    filled: AtomicBool,
     /// The network's thread waits or is about to: it must be woken.
     sleeping: AtomicBool,
     pub waker: OwnedFd,
@@ -34,7 +36,12 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub fn new() -> rustix::io::Result<Self> {
-        Ok(Inbox { mail: Mutex::default(), sleeping: AtomicBool::new(false), waker: poll::waker()? })
+        Ok(Inbox {
+            mail: Mutex::default(),
+            filled: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            waker: poll::waker()?,
+        })
     }
 
     /// Puts packets in, as far as there is room.
@@ -56,6 +63,7 @@ impl Inbox {
     /// Changes the mail, and sees to it that it is looked at.
     pub fn put(&self, change: impl FnOnce(&mut Mail)) {
         change(&mut self.mail.lock());
+        self.filled.store(true, Ordering::SeqCst);
         if self.sleeping.swap(false, Ordering::SeqCst) {
             poll::wake(&self.waker);
         }
@@ -65,22 +73,20 @@ impl Inbox {
     pub fn take(&self, mut emptied: Vec<Packet>) -> Mail {
         emptied.clear();
         let next = Mail { packets: emptied, ..Mail::default() };
+        // Before it is taken: what comes in between is announced again.
+        self.filled.store(false, Ordering::SeqCst);
         std::mem::replace(&mut self.mail.lock(), next)
+    }
+
+    /// Whether there is nothing to take.
+    pub fn is_empty(&self) -> bool {
+        !self.filled.load(Ordering::SeqCst)
     }
 
     /// Announces that the network's thread is going to wait. False if it must not, as there is mail.
     pub fn may_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);
-        let mail = self.mail.lock();
-        let quiet = mail.packets.is_empty()
-            && mail.answers.is_empty()
-            && mail.receiver.is_none()
-            && !mail.resumed
-            && !mail.stop;
-        if !quiet {
-            self.sleeping.store(false, Ordering::SeqCst);
-        }
-        quiet
+        self.is_empty()
     }
 
     /// It has waited.

@@ -69,6 +69,11 @@ impl Events {
         Events(Vec::with_capacity(256))
     }
 
+    /// Whether nothing has.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes what has happened.
     pub fn drain(&mut self) -> impl Iterator<Item = Ready> {
         self.0.drain(..).map(|event| {

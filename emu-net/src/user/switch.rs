@@ -13,7 +13,10 @@ use super::poll::{Events, Ready, Source};
 use super::tcp::Tcp;
 use super::udp::{Parts, Udp};
 use super::wire::Wire;
-use emu_core::{backend::Packet, clock::VmClock};
+use emu_core::{
+    backend::Packet,
+    clock::{Polling, VmClock},
+};
 
 /// Nanoseconds between two looks for what is no more in use.
 const SWEEP: u64 = 5_000_000_000;
@@ -33,6 +36,7 @@ pub(super) struct Switch {
     resolver: Resolver,
     fragments: Fragments,
     unfinished: Unfinished,
+    polling: Polling,
     sweep_at: u64,
     advertise_at: u64,
 }
@@ -50,6 +54,7 @@ impl Switch {
             resolver: Resolver::default(),
             fragments: Fragments::default(),
             unfinished: Vec::new(),
+            polling: Polling::default(),
             sweep_at: SWEEP,
             advertise_at: ADVERTISE,
         }
@@ -100,14 +105,20 @@ impl Switch {
     }
 
     fn wait(&self, busy: bool, events: &mut Events) {
-        if busy || !self.wire.inbox.may_sleep() {
-            self.wire.poll.wait(0, events);
-            return;
+        let Wire { poll, inbox, .. } = &self.wire;
+        if busy {
+            return poll.wait(0, events);
         }
+        let ready = || {
+            poll.wait(0, events);
+            !events.is_empty() || !inbox.is_empty()
+        };
+        let Some(sleep) = self.polling.poll(ready) else { return };
         let deadline = self.tcp.deadline().min(self.sweep_at).min(self.advertise_at);
-        let nanos = deadline.saturating_sub(self.clock.now());
-        self.wire.poll.wait(nanos, events);
-        self.wire.inbox.awake();
+        let nanos = if inbox.may_sleep() { deadline.saturating_sub(self.clock.now()) } else { 0 };
+        poll.wait(nanos, events);
+        inbox.awake();
+        sleep.over();
     }
 
     fn expire(&mut self) {

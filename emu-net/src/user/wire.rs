@@ -6,7 +6,6 @@ use super::inbox::Inbox;
 use super::outlet::Outlet;
 use super::plan::{self, MTU};
 use super::poll::Poll;
-use crate::offload;
 use emu_core::backend::Packet;
 use rustc_hash::FxHashMap;
 use std::{
@@ -88,7 +87,7 @@ impl Wire {
             self.outlet.send(packet);
             return;
         }
-        offload::fill_checksum(&mut packet);
+        packet.fill_checksum();
         self.fragment_id = self.fragment_id.wrapping_add(1);
         for fragment in fragments::split(&packet.bytes, route, protocol, self.fragment_id) {
             self.outlet.send(fragment);
@@ -142,7 +141,7 @@ impl Wire {
         let at = route.headers() + 2;
         if protocol == ICMP {
             frame[at..at + 2].fill(0);
-            let sum = !crate::checksum::sum(&frame[route.headers()..]);
+            let sum = !emu_core::backend::checksum::sum(&frame[route.headers()..]);
             frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         }
         self.send(route, protocol, frame);

@@ -183,10 +183,10 @@ fn segmentation_completes_the_headers() {
     assert_eq!(sent.segmentation, Some(expected));
     assert_eq!(sent.checksum, Some(ChecksumOffload { start: 34, offset: 16 }));
     // RFC 791: the sum over a header with its checksum is all ones. RFC 9293: the pseudo-header.
-    assert_eq!(crate::network::checksum::sum(&sent.bytes[14..34]), 0xFFFF);
+    assert_eq!(emu_core::backend::checksum::sum(&sent.bytes[14..34]), 0xFFFF);
     assert_eq!(sent.bytes[16..18], 4040_u16.to_be_bytes());
     let pseudo = [10, 0, 2, 15, 10, 0, 2, 2, 0, 6, (4020_u16 >> 8) as u8, 4020_u16 as u8];
-    assert_eq!(sent.bytes[50..52], crate::network::checksum::sum(&pseudo).to_be_bytes());
+    assert_eq!(sent.bytes[50..52], emu_core::backend::checksum::sum(&pseudo).to_be_bytes());
     assert_eq!((rig.read(reg::TSCTC), rig.read(reg::GPTC)), (1, 3));
 }
 
@@ -198,7 +198,7 @@ fn checksums_of_data_descriptors_are_made() {
     rig.transmit(&[context(0)]);
     rig.transmit_data(&bytes, DATA | EOP | 0b11 << 40);
     let sent = rig.bench.network.take_sent().remove(0);
-    assert_eq!(crate::network::checksum::sum(&sent.bytes[14..34]), 0xFFFF);
+    assert_eq!(emu_core::backend::checksum::sum(&sent.bytes[14..34]), 0xFFFF);
     assert_eq!((sent.checksum.map(|sum| (sum.start, sum.offset)), sent.segmentation), (Some((34, 16)), None));
 }
 

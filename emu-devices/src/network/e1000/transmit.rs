@@ -1,12 +1,12 @@
 //! Sending: descriptors, and the offloads that they ask for. 8254x manual, sections 3.3 to 3.5.
 
 use super::{
-    super::{checksum, ethernet, offload},
+    super::{ethernet, offload},
     DESCRIPTOR, E1000,
     registers::{Registers, cause, ctrl, reg, tctl},
 };
 use emu_core::{
-    backend::{ChecksumOffload, MAX_PACKET, Packet},
+    backend::{ChecksumOffload, MAX_PACKET, Packet, checksum},
     memory::Dma,
 };
 use serde::{Deserialize, Serialize};
@@ -234,8 +234,7 @@ impl E1000 {
             if self.link() {
                 self.cable.send(packet);
             }
-        } else if packet.segmentation.is_none() && checksum::fill(&mut packet) {
-            packet.trusted = true;
+        } else if packet.segmentation.is_none() && packet.fill_checksum() {
             self.receive_packets(&[packet]);
         }
     }

@@ -179,7 +179,7 @@ fn descriptors_are_sent_with_their_offloads() {
     let sent = rig.transmit(&bytes, 1 << 18 | 1 << 16, 1 << 17 | 0x0500).remove(0);
     assert_eq!(sent.bytes[12..16], [0x81, 0, 0, 5]);
     assert_eq!(sent.checksum, Some(ChecksumOffload { start: 38, offset: 16 }));
-    assert_eq!(crate::network::checksum::sum(&sent.bytes[18..38]), 0xFFFF);
+    assert_eq!(emu_core::backend::checksum::sum(&sent.bytes[18..38]), 0xFFFF);
     assert_eq!(rig.words(TX_RING, 0).0 >> 31, 0, "the driver's again");
     assert_ne!(rig.read(reg::ISR, 2) & u32::from(isr::TOK), 0);
 

@@ -4,7 +4,6 @@ use super::{
     super::{Chain, Queues},
     Net, feature, header,
 };
-use crate::network::fill_checksum;
 use emu_core::backend::{Acceptance, Packet, SegmentationKind};
 use std::borrow::Cow;
 
@@ -62,7 +61,7 @@ impl Net {
             return takes.then_some(Cow::Borrowed(packet));
         }
         let mut packet = packet.clone();
-        fill_checksum(&mut packet).then_some(Cow::Owned(packet))
+        packet.fill_checksum().then_some(Cow::Owned(packet))
     }
 
     /// Puts `packet` into buffers of the receive queue of `pair`.

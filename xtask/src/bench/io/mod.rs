@@ -37,6 +37,9 @@ pub struct Options {
     /// Leave the network out
     #[arg(long)]
     no_net: bool,
+    /// Leave the disks out
+    #[arg(long, conflicts_with = "no_net")]
+    no_disk: bool,
     /// Cargo profile that emu is built in
     #[arg(long, default_value = "release")]
     profile: String,
@@ -117,9 +120,11 @@ pub fn run(options: &Options) -> Result<()> {
     let program = fs::read(&program).context("the compiler made no program")?;
     fill(&bench.disk)?;
     let port = server::start().context("cannot start the server")?;
-    for (number, bus) in options.bus.iter().enumerate() {
+    let buses = if options.no_disk { &options.bus[..1] } else { &options.bus[..] };
+    for (number, bus) in buses.iter().enumerate() {
         let port = if number == 0 && !options.no_net { port } else { 0 };
-        let script = include_str!("script.sh").replace("PORT", &port.to_string());
+        let disks = if options.no_disk { "none" } else { "/sys/block/*" };
+        let script = include_str!("script.sh").replace("PORT", &port.to_string()).replace("DISKS", disks);
         task::write_disk(&bench.task, &script.replace("SECONDS", &options.seconds.to_string()), &program)?;
         let (mut emu, mut qemu) = (Figures::new(), Figures::new());
         for round in 1..=options.runs {

@@ -1,7 +1,7 @@
 # Disk and network figures, as `emu-io: NAME=VALUE`. The disk to use is the one of exactly a GiB.
 cd /tmp
-for disk in /sys/block/*; do
-    [ "$(cat $disk/size)" = 2097152 ] && DISK=/dev/${disk##*/}
+for disk in DISKS; do
+    [ "$(cat $disk/size 2>/dev/null)" = 2097152 ] && DISK=/dev/${disk##*/}
 done
 block() {
     fio --name=x --filename=$DISK --direct=1 --ioengine=libaio --rw=$2 --bs=$3 --iodepth=$4 \
