@@ -255,6 +255,7 @@ impl Machine {
 pub fn pci(data: &[u8]) {
     let mut machine = Machine::new();
     let identities = FUNCTIONS.map(|function| machine.pci.config_read(function, 0, 4));
+    machine.place_all();
     let mut input = Input(data);
     for _ in 0..STEPS {
         if input.0.is_empty() {
