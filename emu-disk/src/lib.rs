@@ -12,6 +12,7 @@ mod detect;
 mod error;
 mod file;
 mod foreign;
+pub mod fuzz;
 mod image;
 mod open;
 mod operations;

@@ -5,7 +5,7 @@
 
 mod vdi;
 mod vhd;
-mod vhdx;
+pub(crate) mod vhdx;
 mod vmdk;
 
 use crate::{

@@ -9,11 +9,11 @@ use std::io;
 const KIB_64: u64 = 64 << 10;
 const MIB: u64 = 1 << 20;
 /// GUIDs as they are in files.
-const BAT: [u8; 16] = guid(0x2DC2_7766, 0xF623, 0x4200, 0x9D64_115E_9BFD_4A08);
-const METADATA: [u8; 16] = guid(0x8B7C_A206, 0x4790, 0x4B9A, 0xB8FE_575F_050F_886E);
-const FILE_PARAMETERS: [u8; 16] = guid(0xCAA1_6737, 0xFA36, 0x4D43, 0xB3B6_33F0_AA44_E76B);
-const DISK_SIZE: [u8; 16] = guid(0x2FA5_4224, 0xCD1B, 0x4876, 0xB211_5DBE_D83B_F4B8);
-const SECTOR_SIZE: [u8; 16] = guid(0x8141_BF1D, 0xA96F, 0x4709, 0xBA47_F233_A8FA_AB5F);
+pub(crate) const BAT: [u8; 16] = guid(0x2DC2_7766, 0xF623, 0x4200, 0x9D64_115E_9BFD_4A08);
+pub(crate) const METADATA: [u8; 16] = guid(0x8B7C_A206, 0x4790, 0x4B9A, 0xB8FE_575F_050F_886E);
+pub(crate) const FILE_PARAMETERS: [u8; 16] = guid(0xCAA1_6737, 0xFA36, 0x4D43, 0xB3B6_33F0_AA44_E76B);
+pub(crate) const DISK_SIZE: [u8; 16] = guid(0x2FA5_4224, 0xCD1B, 0x4876, 0xB211_5DBE_D83B_F4B8);
+pub(crate) const SECTOR_SIZE: [u8; 16] = guid(0x8141_BF1D, 0xA96F, 0x4709, 0xBA47_F233_A8FA_AB5F);
 const HAS_PARENT: u32 = 1 << 1;
 /// States of blocks.
 const NOT_PRESENT: u64 = 0;
@@ -78,10 +78,27 @@ fn signed(file: &ImageFile, at: u64, len: u64, signature: &[u8; 4]) -> Option<Ve
     (bytes.starts_with(signature) && crc32c(&bytes) == checksum).then_some(bytes)
 }
 
-/// The CRC of iSCSI and ext4 (Castagnoli).
-fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 != 0 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+/// The CRC of each byte (Castagnoli's polynomial).
+const CRCS: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 != 0 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
+/// The CRC of iSCSI and ext4.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, byte: &u8| CRCS[usize::from(crc as u8 ^ byte)] ^ crc >> 8;
+    !bytes.iter().fold(!0, step)
 }
 
 /// Offset and length of a region.

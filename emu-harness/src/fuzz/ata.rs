@@ -82,15 +82,16 @@ pub fn ahci(data: &[u8]) {
             break;
         }
         ahci_step(&board, &function, &mut input);
-        if input.next(1) & 1 != 0 {
-            disk.work();
+        let choice = input.next(1);
+        if choice & 1 != 0 {
+            disk.work(choice >> 1);
         }
     }
     let state = function.lock().save();
     if let Ok(restored) = Ahci::restore((wires(&board.dma), drives()), state) {
         drop(restored.share());
     }
-    disk.work();
+    disk.work(0);
 }
 
 fn ahci_port(board: &Board, port: u64, register: u64, value: u64) {
@@ -170,15 +171,16 @@ pub fn ide(data: &[u8]) {
             break;
         }
         ide_step(&board, &function, &mut input);
-        if input.next(1) & 1 != 0 {
-            disk.work();
+        let choice = input.next(1);
+        if choice & 1 != 0 {
+            disk.work(choice >> 1);
         }
     }
     let state = function.lock().save();
     if let Ok(restored) = Ide::restore((ide_wires(&board.dma), drives()), state) {
         drop(restored.share());
     }
-    disk.work();
+    disk.work(0);
 }
 
 fn ide_step(board: &Board, function: &Mutex<Ide>, input: &mut Input<'_>) {

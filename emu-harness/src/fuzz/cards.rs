@@ -35,7 +35,7 @@ const VIRTIO_RINGS: u64 = 0x1_0000;
 
 /// The other end of the cable, which only looks at what it gets.
 #[derive(Default)]
-struct Network(Mutex<Option<Arc<dyn NetworkReceiver>>>);
+pub(super) struct Network(Mutex<Option<Arc<dyn NetworkReceiver>>>);
 
 impl NetworkBackend for Network {
     fn connect(&self, receiver: Arc<dyn NetworkReceiver>) {

@@ -1,0 +1,4 @@
+//! See `emu_harness::fuzz::virtio_vsock`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| emu_harness::fuzz::virtio_vsock(data));
