@@ -38,6 +38,8 @@ const FEWEST_SPINS: u32 = 50;
 pub(crate) struct Settings {
     /// For messages.
     pub path: PathBuf,
+    /// The file that grows by what the guest writes.
+    pub grows: PathBuf,
     pub read_only: bool,
     pub discard: bool,
     /// Flushes do something.
@@ -331,24 +333,26 @@ impl Execution<'_> {
         let mut stuck = false;
         let result = loop {
             match attempt(&*self.shared.image) {
-                Err(error) if is_full(&error) && self.wait_for_room(&mut stuck) => {}
+                Err(error) if is_full(&error) && self.wait_for_room(&mut stuck, &error) => {}
                 result => break result,
             }
         };
-        if stuck && self.shared.stuck.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let none_stuck = stuck && self.shared.stuck.fetch_sub(1, Ordering::Relaxed) == 1;
+        // What is given up at the end has found no room.
+        if none_stuck && !self.shared.ending.load(Ordering::Relaxed) {
             self.tell(|watch, path| watch.space_again(path));
         }
         result.map_err(|error| self.failed(what, &error))
     }
 
     /// Waits a while. Returns whether to try again. `stuck`: this request is counted as one that has no room.
-    fn wait_for_room(&mut self, stuck: &mut bool) -> bool {
+    fn wait_for_room(&mut self, stuck: &mut bool, error: &io::Error) -> bool {
         if self.shared.settings.space_watch.is_none() {
             return false;
         }
         self.step_aside();
         if !std::mem::replace(stuck, true) && self.shared.stuck.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.tell(|watch, path| watch.no_space(path));
+            self.tell(|watch, path| watch.no_space(path, error));
         }
         let mut queue = self.shared.queue.lock();
         if !self.shared.ending.load(Ordering::Relaxed) {
@@ -359,7 +363,7 @@ impl Execution<'_> {
 
     fn tell(&self, what: impl Fn(&dyn SpaceWatch, &Path)) {
         if let Some(watch) = &self.shared.settings.space_watch {
-            what(&**watch, &self.shared.settings.path);
+            what(&**watch, &self.shared.settings.grows);
         }
     }
 
@@ -423,7 +427,7 @@ mod tests {
     struct Told(Sender<&'static str>);
 
     impl SpaceWatch for Told {
-        fn no_space(&self, _: &Path) {
+        fn no_space(&self, _: &Path, _: &io::Error) {
             self.0.send("no space").unwrap();
         }
 
@@ -435,7 +439,9 @@ mod tests {
     fn disk(refusals: usize, space_watch: Option<Arc<dyn SpaceWatch>>) -> Disk {
         let image = Arc::new(Full { refusals: AtomicUsize::new(refusals) });
         let path = PathBuf::from("image");
-        let settings = Settings { path, read_only: false, discard: false, volatile: true, space_watch };
+        let grows = path.clone();
+        let settings =
+            Settings { path, grows, read_only: false, discard: false, volatile: true, space_watch };
         Disk::new(image, settings).unwrap()
     }
 
@@ -471,6 +477,7 @@ mod tests {
         assert_eq!(told.recv().unwrap(), "no space");
         drop(disk);
         assert_eq!(written.recv().unwrap(), Err(BlockError::Host));
+        assert!(told.try_recv().is_err(), "there never was room");
     }
 
     #[test]

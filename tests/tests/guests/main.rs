@@ -6,6 +6,7 @@ mod benchmark;
 mod debian;
 mod durability;
 mod embedded;
+mod full_disk;
 mod jit;
 mod linux;
 mod memtest;
