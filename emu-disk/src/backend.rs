@@ -50,6 +50,8 @@ const FEWEST_SPINS: u32 = 50;
 pub(crate) struct Settings {
     /// For messages.
     pub path: PathBuf,
+    /// The file that grows by what the guest writes.
+    pub grows: PathBuf,
     pub read_only: bool,
     pub discard: bool,
     /// Flushes do something.
@@ -362,24 +364,26 @@ impl Execution<'_> {
         let mut stuck = false;
         let result = loop {
             match attempt(&*self.shared.image) {
-                Err(error) if is_full(&error) && self.wait_for_room(&mut stuck) => {}
+                Err(error) if is_full(&error) && self.wait_for_room(&mut stuck, &error) => {}
                 result => break result,
             }
         };
-        if stuck && self.shared.stuck.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let none_stuck = stuck && self.shared.stuck.fetch_sub(1, Ordering::Relaxed) == 1;
+        // What is given up at the end has found no room.
+        if none_stuck && !self.shared.ending.load(Ordering::Relaxed) {
             self.tell(|watch, path| watch.space_again(path));
         }
         result.map_err(|error| self.failed(what, &error))
     }
 
     /// Waits a while. Returns whether to try again. `stuck`: this request is counted as one that has no room.
-    fn wait_for_room(&mut self, stuck: &mut bool) -> bool {
+    fn wait_for_room(&mut self, stuck: &mut bool, error: &io::Error) -> bool {
         if self.shared.settings.space_watch.is_none() {
             return false;
         }
         self.step_aside();
         if !std::mem::replace(stuck, true) && self.shared.stuck.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.tell(|watch, path| watch.no_space(path));
+            self.tell(|watch, path| watch.no_space(path, error));
         }
         let mut queue = self.shared.queue.lock();
         if !self.shared.ending.load(Ordering::Relaxed) {
@@ -390,7 +394,7 @@ impl Execution<'_> {
 
     fn tell(&self, what: impl Fn(&dyn SpaceWatch, &Path)) {
         if let Some(watch) = &self.shared.settings.space_watch {
-            what(&**watch, &self.shared.settings.path);
+            what(&**watch, &self.shared.settings.grows);
         }
     }
 

@@ -34,13 +34,14 @@ pub(crate) fn open_disk(options: &DiskOptions) -> Result<Disk, DiskError> {
     let opening =
         Opening { write, cache: options.cache, discard: options.discard, choices: &choices_of_an_option };
     let mut image = opening.open(&options.path, options.format)?;
-    let mut cache = options.cache;
+    let (mut cache, mut grows) = (options.cache, options.path.clone());
     if options.overlay && !options.readonly {
-        image = overlay(image, &options.path, options.discard)?;
+        (image, grows) = overlay(image, &options.path, options.discard)?;
         cache = CacheMode::Unsafe;
     }
     let settings = crate::backend::Settings {
         path: options.path.clone(),
+        grows,
         read_only: options.readonly,
         discard: options.discard,
         volatile: cache != CacheMode::Unsafe,
@@ -160,14 +161,20 @@ pub(crate) fn backing_path(of: &Path, backing: &Backing) -> Result<PathBuf, Disk
     Ok(of.parent().unwrap_or(Path::new("")).join(name))
 }
 
-/// A layer over `image` that is gone with its last user.
-fn overlay(image: Arc<dyn Image>, path: &Path, discard: bool) -> Result<Arc<dyn Image>, DiskError> {
+/// A layer over `image` that is gone with its last user, and what it is called.
+fn overlay(
+    image: Arc<dyn Image>,
+    path: &Path,
+    discard: bool,
+) -> Result<(Arc<dyn Image>, PathBuf), DiskError> {
     // Large files are expected there, which a /tmp in memory would not hold.
     let directory = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
     let failed = |error: io::Error| DiskError::host(&directory, "used for an overlay", error);
     let file = tempfile::tempfile_in(&directory).map_err(failed)?;
-    let file = ImageFile::temporary(file, directory.join(format!("overlay of {}", path.display())));
+    let image_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let name = directory.join(format!("overlay of {image_name}"));
+    let file = ImageFile::temporary(file, name.clone());
     let options = CreateQcow2 { size: image.len(), cluster_bits: OVERLAY_CLUSTER_BITS, backing: None };
     qcow2::create(&file, &options).map_err(failed)?;
-    Ok(Arc::new(Qcow2::open(file, Some(image), discard).map_err(failed)?))
+    Ok((Arc::new(Qcow2::open(file, Some(image), discard).map_err(failed)?), name))
 }

@@ -1,6 +1,11 @@
 //! What a user can say about a disk.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 /// The formats of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,11 +78,12 @@ pub enum CacheMode {
 
 /// Hears of a host disk that is full. Called on a thread of the disk's.
 pub trait SpaceWatch: Send + Sync {
-    /// A write found no room; it is kept, and tried again until there is. `image` is the file that cannot grow. Called
-    /// once until [`space_again`](Self::space_again).
-    fn no_space(&self, image: &std::path::Path);
-    /// The write went through.
-    fn space_again(&self, image: &std::path::Path);
+    /// A write found no room; it is kept, and tried again until there is. `file` is the one that cannot grow: the image,
+    /// or what lies over it. `error` says whether the file system is full or its user's share of it. Called once until
+    /// [`space_again`](Self::space_again).
+    fn no_space(&self, file: &Path, error: &io::Error);
+    /// All such writes went through.
+    fn space_again(&self, file: &Path);
 }
 
 /// What to open, and how.

@@ -1,7 +1,7 @@
 //! Timers on machine time. Devices arm them; whoever owns the event loop fires what is due.
 
 use super::VmClock;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Weak},
@@ -16,6 +16,10 @@ struct State {
     armed: BTreeSet<(u64, usize)>,
     /// By timer number: deadline if armed, and what to call.
     timers: Vec<(Option<u64>, Option<Callback>)>,
+    /// Machine time stands still, and nothing fires.
+    paused: bool,
+    /// Callbacks that run now.
+    running: usize,
     stopping: bool,
 }
 
@@ -24,12 +28,19 @@ pub struct TimerQueue {
     clock: VmClock,
     state: Mutex<State>,
     changed: Condvar,
+    /// The last callback has returned, and somebody waits for that.
+    quiet: Condvar,
 }
 
 impl TimerQueue {
     /// An empty queue on `clock`.
     pub fn new(clock: VmClock) -> Arc<Self> {
-        Arc::new(TimerQueue { clock, state: Mutex::default(), changed: Condvar::new() })
+        Arc::new(TimerQueue {
+            clock,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            quiet: Condvar::new(),
+        })
     }
 
     /// The clock deadlines are measured on.
@@ -53,20 +64,40 @@ impl TimerQueue {
     /// callback may arm it again. Callbacks run without the queue's lock.
     pub fn fire_due(&self) {
         let now = self.clock.now();
-        loop {
-            let mut state = self.state.lock();
-            let Some(&(deadline, number)) = state.armed.first().filter(|&&(deadline, _)| deadline <= now)
-            else {
-                return;
-            };
+        let mut state = self.state.lock();
+        while !state.paused
+            && let Some(&(deadline, number)) = state.armed.first().filter(|&&(deadline, _)| deadline <= now)
+        {
             state.armed.remove(&(deadline, number));
             state.timers[number].0 = None;
-            let callback = state.timers[number].1.clone();
-            drop(state);
-            if let Some(callback) = callback {
-                callback();
+            if let Some(callback) = state.timers[number].1.clone() {
+                state.running += 1;
+                MutexGuard::unlocked(&mut state, || callback());
+                state.running -= 1;
             }
         }
+        if state.paused && state.running == 0 {
+            self.quiet.notify_all();
+        }
+    }
+
+    /// Stops machine time. When this returns no callback runs, and none will until [`resume`](Self::resume). Not from
+    /// within a callback, and not with a lock that one could wait for.
+    pub fn pause(&self) {
+        let mut state = self.state.lock();
+        state.paused = true;
+        while state.running != 0 {
+            self.quiet.wait(&mut state);
+        }
+        self.clock.pause();
+    }
+
+    /// Lets machine time go on from where it stopped.
+    pub fn resume(&self) {
+        let mut state = self.state.lock();
+        self.clock.resume();
+        state.paused = false;
+        self.changed.notify_all();
     }
 
     /// The event loop for real time: fires timers as they fall due until [`stop`](Self::stop) is called.
@@ -77,9 +108,10 @@ impl TimerQueue {
             if state.stopping {
                 return;
             }
-            match state.armed.first() {
+            let deadline = state.armed.first().map(|&(deadline, _)| deadline).filter(|_| !state.paused);
+            match deadline {
                 None => self.changed.wait(&mut state),
-                Some(&(deadline, _)) => {
+                Some(deadline) => {
                     let wait = deadline.saturating_sub(self.clock.now());
                     if wait > 0 {
                         self.changed.wait_for(&mut state, Duration::from_nanos(wait));
@@ -171,5 +203,55 @@ mod tests {
         clock.advance(100);
         queue.fire_due();
         assert_eq!((count.load(Ordering::Relaxed), queue.next_deadline()), (3, None));
+    }
+
+    #[test]
+    fn while_time_is_paused_nothing_fires_and_then_what_was_armed_fires_once_and_not_early() {
+        let queue = TimerQueue::new(VmClock::real(0));
+        let timer = queue.timer();
+        let fired = Arc::new(AtomicU32::new(0));
+        let (counter, clock) = (fired.clone(), queue.clock().clone());
+        let deadline = queue.clock().now() + 30_000_000;
+        timer.on_expiry(move || {
+            assert!(clock.now() >= deadline);
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let events = queue.clone();
+        let thread = std::thread::spawn(move || events.run());
+        timer.arm(deadline);
+        queue.pause();
+        let stands = queue.clock().now();
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!((fired.load(Ordering::Relaxed), queue.clock().now()), (0, stands));
+        queue.resume();
+        while fired.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        queue.stop();
+        thread.join().unwrap();
+        assert_eq!(fired.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_pause_waits_for_the_callback_that_runs() {
+        let queue = TimerQueue::new(VmClock::real(0));
+        let timer = queue.timer();
+        let (steps, began) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (inside, start) = (steps.clone(), began.clone());
+        timer.on_expiry(move || {
+            start.store(1, Ordering::Release);
+            std::thread::sleep(Duration::from_millis(50));
+            inside.store(1, Ordering::Release);
+        });
+        let events = queue.clone();
+        let thread = std::thread::spawn(move || events.run());
+        timer.arm(0);
+        while began.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        queue.pause();
+        assert_eq!(steps.load(Ordering::Acquire), 1);
+        queue.stop();
+        thread.join().unwrap();
     }
 }

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -14,14 +14,16 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct VmClock(Arc<Inner>);
 
+/// Set in [`Inner::time`]: machine time follows the host.
+const FOLLOWING: u64 = 1 << 63;
+
 #[derive(Debug)]
 struct Inner {
     /// Host time that counts as machine time 0 while running; only meaningful in real mode.
     epoch: u64,
-    /// Machine time at `epoch`, plus all counted time; wraps below zero while paused time is subtracted.
-    offset: AtomicU64,
-    /// True while machine time follows the host.
-    following: AtomicBool,
+    /// Machine time at `epoch` and [`FOLLOWING`], or without that bit, machine time. One word, so that nobody sees
+    /// half of a change. Modulo 2^63, which is 292 years.
+    time: AtomicU64,
     counted: bool,
     /// Serialises pause and resume.
     switch: Mutex<()>,
@@ -45,10 +47,10 @@ impl VmClock {
     }
 
     fn new(nanos: u64, counted: bool) -> Self {
+        let following = if counted { 0 } else { FOLLOWING };
         VmClock(Arc::new(Inner {
             epoch: host::nanos(),
-            offset: AtomicU64::new(nanos),
-            following: AtomicBool::new(!counted),
+            time: AtomicU64::new(nanos & !FOLLOWING | following),
             counted,
             switch: Mutex::new(()),
         }))
@@ -57,8 +59,17 @@ impl VmClock {
     /// Machine time, in nanoseconds since power-on.
     #[inline]
     pub fn now(&self) -> u64 {
-        let offset = self.0.offset.load(Ordering::Acquire);
-        if self.0.following.load(Ordering::Acquire) { offset.wrapping_add(self.host_nanos()) } else { offset }
+        loop {
+            let time = self.0.time.load(Ordering::Acquire);
+            if time & FOLLOWING == 0 {
+                return time;
+            }
+            let now = time.wrapping_add(self.host_nanos()) & !FOLLOWING;
+            // If the clock was stopped meanwhile, this is later than where it stands.
+            if self.0.time.load(Ordering::Acquire) == time {
+                return now;
+            }
+        }
     }
 
     /// Whether instructions, not the host, move this clock.
@@ -69,24 +80,27 @@ impl VmClock {
     /// Moves a counted clock forward. A real clock is not moved.
     pub fn advance(&self, nanos: u64) {
         if self.0.counted {
-            self.0.offset.fetch_add(nanos, Ordering::AcqRel);
+            self.0.time.fetch_add(nanos, Ordering::AcqRel);
         }
     }
 
     /// Stops machine time (real mode; a counted clock stands still by itself).
     pub fn pause(&self) {
         let _guard = self.0.switch.lock();
-        if self.0.following.swap(false, Ordering::AcqRel) {
-            self.0.offset.fetch_add(self.host_nanos(), Ordering::AcqRel);
+        let time = self.0.time.load(Ordering::Acquire);
+        if time & FOLLOWING != 0 {
+            let now = time.wrapping_add(self.host_nanos()) & !FOLLOWING;
+            self.0.time.store(now, Ordering::Release);
         }
     }
 
     /// Lets machine time run on from where it stopped.
     pub fn resume(&self) {
         let _guard = self.0.switch.lock();
-        if !self.0.counted && !self.0.following.load(Ordering::Acquire) {
-            self.0.offset.fetch_sub(self.host_nanos(), Ordering::AcqRel);
-            self.0.following.store(true, Ordering::Release);
+        let time = self.0.time.load(Ordering::Acquire);
+        if !self.0.counted && time & FOLLOWING == 0 {
+            let offset = time.wrapping_sub(self.host_nanos()) & !FOLLOWING;
+            self.0.time.store(offset | FOLLOWING, Ordering::Release);
         }
     }
 
@@ -118,5 +132,26 @@ mod tests {
         assert_eq!(clock.now(), stopped);
         clock.resume();
         assert!(clock.now() - stopped < 15_000_000, "the pause must not show in machine time");
+    }
+
+    #[test]
+    fn who_looks_while_the_clock_is_stopped_and_started_never_sees_it_go_back() {
+        let clock = VmClock::real(1 << 40);
+        let done = Arc::new(AtomicU64::new(0));
+        let (looked, over) = (clock.clone(), done.clone());
+        let watcher = std::thread::spawn(move || {
+            let (mut last, mut looks) = (1 << 40, 0_u64);
+            while over.load(Ordering::Acquire) == 0 || looks < 1000 {
+                let now = looked.now();
+                assert!(now >= last && now - last < 60_000_000_000, "{now} after {last}");
+                (last, looks) = (now, looks + 1);
+            }
+        });
+        for _ in 0..20_000 {
+            clock.pause();
+            clock.resume();
+        }
+        done.store(1, Ordering::Release);
+        watcher.join().unwrap();
     }
 }

@@ -56,7 +56,7 @@ impl Image for Full {
 struct Told(Sender<&'static str>);
 
 impl SpaceWatch for Told {
-    fn no_space(&self, _: &Path) {
+    fn no_space(&self, _: &Path, _: &io::Error) {
         self.0.send("no space").unwrap();
     }
 
@@ -71,7 +71,8 @@ fn disk(refusals: usize, space_watch: Option<Arc<dyn SpaceWatch>>) -> Disk {
 
 fn of(image: Arc<dyn Image>, space_watch: Option<Arc<dyn SpaceWatch>>) -> Disk {
     let path = PathBuf::from("image");
-    let settings = Settings { path, read_only: false, discard: false, volatile: true, space_watch };
+    let grows = path.clone();
+    let settings = Settings { path, grows, read_only: false, discard: false, volatile: true, space_watch };
     Disk::new(image, settings).unwrap()
 }
 
@@ -107,6 +108,7 @@ fn the_end_does_not_wait_for_room() {
     assert_eq!(told.recv().unwrap(), "no space");
     drop(disk);
     assert_eq!(written.recv().unwrap(), Err(BlockError::Host));
+    assert!(told.try_recv().is_err(), "there never was room");
 }
 
 #[test]

@@ -11,11 +11,12 @@ use crate::{
     exit::OptionError,
 };
 use emu_core::backend::{BlockBackend, NetworkBackend};
-use emu_disk::{CacheMode, DiskOptions, Format, SpaceWatch};
+use emu_disk::{CacheMode, DiskOptions, Format};
 use emu_net::{
     NetworkSpec, SocketNetwork, TapNetwork,
     user::{UserNetwork, UserOptions},
 };
+use space::DiskSpace;
 use std::{
     fs::File,
     io,
@@ -28,12 +29,14 @@ pub mod input;
 mod output;
 mod pty;
 pub mod signals;
+mod space;
 mod stream;
 pub mod terminal;
 mod virtio;
 
 pub use input::{ConsoleInput, SerialInput};
 pub use output::{ByteSink, drain_all, flush_all};
+pub use space::{HostSpace, Room};
 pub use stream::SinkStream;
 pub use virtio::{VirtioPort, VirtioPorts};
 
@@ -88,6 +91,8 @@ pub struct HostPorts {
     pub disks: Vec<DiskPort>,
     /// The network cards, in the order in which the guest finds them.
     pub networks: Vec<NetworkPort>,
+    /// The room that the disks have on the host.
+    pub space: Arc<HostSpace>,
 }
 
 impl HostPorts {
@@ -108,13 +113,14 @@ impl HostPorts {
         for trace in &config.trace {
             traces.push((trace.kind, opener.file("--trace", &trace.path)?));
         }
-        let disks = config.disks.iter().enumerate().map(|(number, spec)| open_disk(number, spec));
+        let space = Arc::<HostSpace>::default();
+        let disks = config.disks.iter().enumerate().map(|(number, spec)| open_disk(number, spec, &space));
         let cdroms = config.cdroms.iter().enumerate().map(|(number, spec)| open_cdrom(number, spec));
         let disks = disks.chain(cdroms).collect::<Result<_, _>>()?;
         let networks = config.networks.iter().filter_map(|card| open_network(card).transpose());
         let networks = networks.collect::<Result<_, _>>()?;
         let virtio = VirtioPorts::open(config, &mut opener)?;
-        Ok(HostPorts { serial, debugcon, traces, disks, virtio, networks })
+        Ok(HostPorts { serial, debugcon, traces, disks, virtio, networks, space })
     }
 }
 
@@ -147,9 +153,10 @@ fn open_network(card: &NetworkCardSpec) -> Result<Option<NetworkPort>, OptionErr
     Ok(Some(NetworkPort { card: card.clone(), network }))
 }
 
-fn open_disk(number: usize, spec: &DiskSpec) -> Result<DiskPort, OptionError> {
+fn open_disk(number: usize, spec: &DiskSpec, space: &Arc<HostSpace>) -> Result<DiskPort, OptionError> {
     let DiskSpec { path, format, bus, readonly, overlay, cache, discard, serial } = spec.clone();
-    let space_watch: Option<Arc<dyn SpaceWatch>> = Some(Arc::new(FullDisk));
+    let space_watch = DiskSpace { number, space: space.clone() };
+    let space_watch = Some(Arc::new(space_watch) as _);
     let options = DiskOptions { path, format, readonly, overlay, cache, discard, space_watch };
     let disk = emu_disk::open(&options)
         .map_err(|error| OptionError::new("--disk", options.path.display(), error))?;
@@ -171,19 +178,6 @@ fn open_cdrom(number: usize, spec: &CdromSpec) -> Result<DiskPort, OptionError> 
     let disk = emu_disk::open(&options)
         .map_err(|error| OptionError::new("--cdrom", options.path.display(), error))?;
     Ok(DiskPort { disk, bus, kind: DiskKind::Cdrom, serial: format!("emu-cdrom-{}", number + 1) })
-}
-
-/// Tells the user why a guest's writes stand still.
-struct FullDisk;
-
-impl SpaceWatch for FullDisk {
-    fn no_space(&self, image: &Path) {
-        log::error!("no room left for {}: the guest's writes wait until there is", image.display());
-    }
-
-    fn space_again(&self, image: &Path) {
-        log::warn!("there is room again for {}: the guest's writes go on", image.display());
-    }
 }
 
 /// Opens destinations, each host file only once.

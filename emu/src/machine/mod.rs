@@ -2,8 +2,10 @@
 //!
 //! Life of a machine: [`Machine::build`] makes everything and starts nothing. [`Machine::run`] lets the firmware
 //! prepare RAM, gives each vCPU its first state, and sleeps until something happens that a vCPU cannot deal with
-//! itself ([`lifecycle`]): power-off, reset, a crash, the user's wish. Then all vCPUs stop. A reset puts devices
-//! and vCPUs back to power-on and starts over; RAM keeps what nobody overwrites, as on a PC.
+//! itself ([`lifecycle`]): power-off, reset, a crash, the user's wish, a host disk that is full. Then all vCPUs stop, and
+//! with them machine time and its timers. A reset puts devices and vCPUs back to power-on and starts over; RAM keeps
+//! what nobody overwrites, as on a PC. A pause ([`run_state`]) ends where it began, and the guest does not see it.
+//! Disks and networks may work on meanwhile: into memory, and with interrupts that wait.
 //!
 //! Threads: one for each vCPU ([`vcpu`]), one that fires the timers of devices, and the console's. Each device has
 //! its own lock; nothing is locked while a guest computes.
@@ -21,6 +23,7 @@ mod network;
 mod pci_setup;
 mod pci_slots;
 mod relocation;
+mod run_state;
 mod serial;
 mod storage;
 mod test_devices;
@@ -30,7 +33,7 @@ mod virtio;
 
 use crate::{
     config::{CpuSpec, EngineKind, EngineSpec, MIB, MachineConfig},
-    console::HostPorts,
+    console::{HostPorts, HostSpace, Room},
     exit::{ExitReason, OptionError, RunError},
 };
 use boot::{Guest, StartError};
@@ -46,7 +49,8 @@ use emu_core::{
 };
 use emu_jit::JitError;
 use firmware::MachineLayout;
-use lifecycle::{Event, Lifecycle};
+use lifecycle::{Event, Happening, Lifecycle, Next};
+use run_state::Holds;
 use serial::Console;
 use std::{sync::Arc, thread};
 use trace::Traces;
@@ -92,6 +96,10 @@ struct Machine {
     lifecycle: Arc<Lifecycle>,
     timers: Arc<TimerQueue>,
     vcpus: Vcpus,
+    /// Where the vCPUs stand, or stood last.
+    states: Vec<CpuState>,
+    /// They begin from there, after power-on or a reset.
+    starts: bool,
     console: Console,
 }
 
@@ -105,6 +113,7 @@ impl Machine {
         let signals: Vec<Arc<VcpuSignal>> = (0..config.cpus).map(|_| Arc::default()).collect();
         let lifecycle = Arc::new(Lifecycle::new(signals.clone()));
         let timers = TimerQueue::new(VmClock::real(0));
+        pause_without_room(&ports.space, &lifecycle);
         let traces = Traces::new(ports.traces);
         let parts = ChipsetParts {
             config: &config,
@@ -132,12 +141,26 @@ impl Machine {
             translator: translator.clone(),
         });
         let vcpus = Vcpus::start(parts)?;
-        Ok(Machine { config, model, guest, layout, memory, chipset, lifecycle, timers, vcpus, console })
+        let (states, starts) = (Vec::new(), true);
+        Ok(Machine {
+            config,
+            model,
+            guest,
+            layout,
+            memory,
+            chipset,
+            lifecycle,
+            timers,
+            vcpus,
+            states,
+            starts,
+            console,
+        })
     }
 
     fn run(mut self) -> Result<ExitReason, RunError> {
         // The first start finds the user's mistakes, so it comes before the terminal is taken.
-        let mut first = self.power_on()?;
+        self.states = self.power_on()?;
         let timers = self.timers.clone();
         let timer_thread = thread::Builder::new()
             .name("timers".into())
@@ -146,29 +169,63 @@ impl Machine {
         self.console.start().map_err(|error| anyhow::Error::new(error).context("the console"))?;
         let streams = self.chipset.virtio.start(&self.lifecycle);
         streams.map_err(|error| anyhow::Error::new(error).context("the ports of the virtio console"))?;
-        let result = loop {
-            self.vcpus.run(first);
-            let event = self.lifecycle.wait();
-            log::debug!("{event:?}");
-            let states = self.vcpus.stop()?;
-            // Between the event and the stop the user may have ended it all.
-            if let Some(reason) = self.end(self.lifecycle.take(), &states) {
-                break Ok(reason);
-            }
-            self.chipset.storage.wait_until_idle(|| self.lifecycle.is_quitting());
-            if self.lifecycle.is_quitting() {
-                break Ok(ExitReason::Quit);
-            }
-            self.chipset.reset();
-            match self.power_on() {
-                Ok(states) => first = states,
-                Err(error) => break Err(error),
-            }
-        };
+        let result = self.run_to_end();
+        self.lifecycle.end(!matches!(result, Ok(ExitReason::Quit) | Err(_)));
         self.timers.stop();
         // A panicked thread has ended the process already.
         let _ = timer_thread.join();
         result
+    }
+
+    /// Does what there is to do while the vCPUs stand, and lets them run when there is nothing.
+    fn run_to_end(&mut self) -> Result<ExitReason, RunError> {
+        loop {
+            match self.lifecycle.next() {
+                Next::Event(event) => {
+                    log::debug!("{event:?}");
+                    if let Some(reason) = self.serve(event)? {
+                        return Ok(reason);
+                    }
+                }
+                Next::Task(task) => task(self),
+                Next::Run => self.run_for_a_while()?,
+            }
+        }
+    }
+
+    /// Lets time and vCPUs run until there is something to do.
+    fn run_for_a_while(&mut self) -> anyhow::Result<()> {
+        self.timers.resume();
+        match std::mem::replace(&mut self.starts, false) {
+            true => self.vcpus.run(self.states.clone()),
+            false => self.vcpus.go_on(),
+        }
+        self.lifecycle.wait();
+        self.states = self.vcpus.stop()?;
+        self.timers.pause();
+        Ok(())
+    }
+
+    /// Ends the machine, returning the reason, or resets it.
+    fn serve(&mut self, event: Event) -> Result<Option<ExitReason>, RunError> {
+        if let Some(reason) = self.end(event) {
+            return Ok(Some(reason));
+        }
+        let lifecycle = self.lifecycle.clone();
+        while !self.chipset.storage.wait_until_idle(|| lifecycle.is_urged()) {
+            // A disk may have to wait for room on the host, and only the user can make some.
+            if lifecycle.take_quit() {
+                return Ok(Some(ExitReason::Quit));
+            }
+            while let Some(task) = lifecycle.next_task() {
+                task(self);
+            }
+        }
+        self.chipset.reset();
+        self.states = self.power_on()?;
+        self.starts = true;
+        lifecycle.tell(&Happening::Reset(event != Event::UserReset));
+        Ok(None)
     }
 
     /// What a PC's firmware does between power-on and the kernel. Returns the first state of each vCPU.
@@ -184,18 +241,19 @@ impl Machine {
     }
 
     /// Whether the machine ends after `event`. `None`: it resets.
-    fn end(&self, event: Event, states: &[CpuState]) -> Option<ExitReason> {
+    fn end(&self, event: Event) -> Option<ExitReason> {
         match event {
             Event::PowerOff => Some(ExitReason::PowerOff),
             Event::Quit => Some(ExitReason::Quit),
             Event::DebugExit(value) => Some(ExitReason::DebugExit(value)),
-            Event::Reset if self.config.no_reboot => Some(ExitReason::Reset),
-            Event::Reset => {
-                log::info!("the guest resets the machine");
+            Event::Reset | Event::UserReset if self.config.no_reboot => Some(ExitReason::Reset),
+            Event::Reset | Event::UserReset => {
+                let who = if event == Event::Reset { "guest" } else { "user" };
+                log::info!("the {who} resets the machine");
                 None
             }
             Event::TripleFault(vcpu) => {
-                let place = states.get(vcpu).map_or_else(String::new, vcpu::place);
+                let place = self.states.get(vcpu).map_or_else(String::new, vcpu::place);
                 let what = format!("triple fault on CPU {vcpu}{place}");
                 if self.config.no_reboot {
                     return Some(ExitReason::Crashed(what));
@@ -205,6 +263,19 @@ impl Machine {
             }
         }
     }
+}
+
+/// Holds the machine while a disk finds no room on the host.
+fn pause_without_room(space: &HostSpace, lifecycle: &Arc<Lifecycle>) {
+    let lifecycle = lifecycle.clone();
+    space.connect(move |room| match room {
+        Room::None { disk, reason } => {
+            lifecycle.tell(&Happening::NoRoom { disk, reason });
+            lifecycle.hold(Holds::SPACE);
+            false
+        }
+        Room::Again => lifecycle.release(Holds::SPACE),
+    });
 }
 
 fn cpu_model(spec: &CpuSpec) -> Result<CpuModel, OptionError> {

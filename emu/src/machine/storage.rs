@@ -39,12 +39,13 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Waits until nothing is under way, or until `give_up` says so.
-    pub fn wait_until_idle(&self, give_up: impl Fn() -> bool) {
+    /// Waits until nothing is under way, or until `give_up` says so. Returns whether nothing is.
+    pub fn wait_until_idle(&self, give_up: impl Fn() -> bool) -> bool {
         let mut lock = self.lock.lock();
         while self.requests.load(Ordering::Acquire) != 0 && !give_up() {
             self.idle.wait_for(&mut lock, LOOK);
         }
+        self.requests.load(Ordering::Acquire) == 0
     }
 
     fn done(&self) {
@@ -160,11 +161,11 @@ mod tests {
         let flush = || BlockRequest { operation: Operation::Flush, done: Box::new(|_, _| {}) };
         disk.submit(flush());
         disk.submit_all(vec![flush(), flush()]);
-        storage.wait_until_idle(|| true);
+        assert!(!storage.wait_until_idle(|| true));
         let worker = std::thread::spawn(move || {
             slow.0.lock().drain(..).for_each(|request| (request.done)(Ok(()), None));
         });
-        storage.wait_until_idle(|| false);
+        assert!(storage.wait_until_idle(|| false));
         assert_eq!(storage.requests.load(Ordering::Acquire), 0);
         worker.join().unwrap();
     }

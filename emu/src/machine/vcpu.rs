@@ -24,7 +24,7 @@ use std::{
 /// The interpreter's handlers call each other; where the compiler does not make jumps of these calls, a slice of
 /// instructions needs a deep stack. The host only provides what is touched.
 const STACK: usize = 64 << 20;
-/// Requests that do not survive a reset.
+/// Requests that do not survive a reset. (Others that came while a vCPU stood wait for it.)
 const EDGES: u32 = request::NMI | request::SMI | request::INIT | request::STARTUP | request::STOP;
 
 /// What a vCPU is made of.
@@ -51,9 +51,17 @@ pub struct Vcpus {
 
 struct Thread {
     signal: Arc<VcpuSignal>,
-    /// First states to run from; closed, it ends the thread.
-    runs: Option<Sender<CpuState>>,
+    /// How to run; closed, it ends the thread.
+    runs: Option<Sender<Course>>,
     handle: Option<JoinHandle<()>>,
+}
+
+/// Where a vCPU runs from.
+enum Course {
+    /// This state, in memory that was written behind its back.
+    Start(Box<CpuState>),
+    /// Where it stopped.
+    GoOn,
 }
 
 impl Vcpus {
@@ -63,15 +71,15 @@ impl Vcpus {
         let mut threads = Vec::new();
         for (number, parts) in parts.into_iter().enumerate() {
             let signal = parts.signal.clone();
-            let (runs, states) = mpsc::channel();
+            let (runs, courses) = mpsc::channel();
             let (tell_ready, ready) = mpsc::channel();
             let stopped = tell_stopped.clone();
             let body = move || {
                 let mut cpu = make(number, parts);
                 // Both receivers wait for nothing else; if they are gone, so is the machine.
                 let _ = tell_ready.send(());
-                for state in states {
-                    let _ = stopped.send((number, run(&mut cpu, &state)));
+                for course in courses {
+                    let _ = stopped.send((number, run(&mut cpu, course)));
                 }
             };
             let handle = thread::Builder::new().name(format!("vcpu{number}")).stack_size(STACK).spawn(body);
@@ -82,20 +90,33 @@ impl Vcpus {
         Ok(Vcpus { threads, stopped })
     }
 
-    /// Lets every vCPU run from its state.
+    /// Lets every vCPU run from its state, after a reset.
     pub fn run(&self, states: Vec<CpuState>) {
+        let courses = states.into_iter().map(|state| Course::Start(Box::new(state)));
+        self.set_off(EDGES, courses);
+    }
+
+    /// Lets every vCPU go on from where it stopped. What was asked of it meanwhile, or before and not yet served, it
+    /// serves now.
+    pub fn go_on(&self) {
+        self.set_off(request::STOP, std::iter::repeat_with(|| Course::GoOn));
+    }
+
+    fn set_off(&self, forgotten: u32, courses: impl Iterator<Item = Course>) {
         for thread in &self.threads {
-            thread.signal.clear(EDGES);
+            thread.signal.clear(forgotten);
+            // A vCPU that stops has seen its attention word, but not served what else was requested.
+            thread.signal.poll_again();
         }
-        for (thread, state) in self.threads.iter().zip(states) {
+        for (thread, course) in self.threads.iter().zip(courses) {
             if let Some(runs) = &thread.runs {
                 // A vCPU that is gone took the process with it.
-                let _ = runs.send(state);
+                let _ = runs.send(course);
             }
         }
     }
 
-    /// Stops all vCPUs, which are running, and returns the states they stopped in.
+    /// Stops all vCPUs, which are running, at the end of an instruction. Returns the states they stopped in.
     pub fn stop(&self) -> anyhow::Result<Vec<CpuState>> {
         for thread in &self.threads {
             thread.signal.raise(request::STOP);
@@ -135,11 +156,13 @@ fn make(number: usize, parts: VcpuParts) -> Box<Cpu> {
     cpu
 }
 
-/// Runs from `state` until asked to stop.
-fn run(cpu: &mut Cpu, state: &CpuState) -> CpuState {
-    // The firmware has written to RAM behind the CPUs' backs.
-    cpu.forget_code();
-    cpu.load_state(state);
+/// Runs until asked to stop.
+fn run(cpu: &mut Cpu, course: Course) -> CpuState {
+    if let Course::Start(state) = course {
+        // The firmware has written to RAM behind the CPUs' backs.
+        cpu.forget_code();
+        cpu.load_state(&state);
+    }
     match cpu.run() {
         Stop::Requested => cpu.save_state(),
     }

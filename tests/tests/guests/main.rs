@@ -7,6 +7,7 @@ mod cards;
 mod debian;
 mod durability;
 mod embedded;
+mod full_disk;
 mod jit;
 mod linux;
 mod memtest;
