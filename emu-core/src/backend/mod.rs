@@ -2,7 +2,8 @@
 //!
 //! A device knows these traits, and so do the crates that do the host's work; neither knows the other. Nothing here
 //! waits: a device asks under its lock, on a vCPU's thread, and hears later, on a thread of the backend's, when it is
-//! done; or at once, of a disk, where the host has what is asked for at hand. Backends call back with no lock of theirs held, since the device takes its own then.
+//! done; or at once, of a disk, where the host has what is asked for at hand. Backends call back with no lock of theirs
+//! held, since the device takes its own then.
 
 mod block;
 pub mod checksum;
