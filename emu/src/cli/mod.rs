@@ -10,6 +10,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 mod check;
 mod cpu;
+mod ctl;
 mod demo;
 mod disk;
 mod network;
@@ -18,6 +19,7 @@ mod test;
 mod usage;
 
 use cpu::CpuCommand;
+use ctl::CtlOptions;
 use demo::DemoOptions;
 use disk::DiskCommand;
 use run::RunOptions;
@@ -65,6 +67,8 @@ enum Command {
     /// Make, copy and change disk images
     #[command(subcommand, arg_required_else_help = true)]
     Disk(DiskCommand),
+    /// Control a machine that was run with --control
+    Ctl(CtlOptions),
     /// Test instructions, blocks and corpora on the engines
     #[command(subcommand)]
     Test(test::TestCommand),
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => signals::handle().map_err(host).and_then(|()| options.run().map(Some)),
         Command::Demo(options) => signals::handle().map_err(host).and_then(|()| options.run()),
         Command::Cpu(command) => command.run().map(|()| None),
+        Command::Ctl(options) => options.run().map(|()| None),
         Command::Disk(command) => {
             return conclude(command.run().map(|in_order| match in_order {
                 true => test::Verdict::Same,

@@ -3,6 +3,7 @@
 //! Guests run side by side as the test runner decides; a test that measures time has the machine to itself.
 
 mod benchmark;
+mod control;
 mod debian;
 mod durability;
 mod embedded;
