@@ -82,6 +82,8 @@ pub struct MachineConfig {
     pub cdroms: Vec<CdromSpec>,
     /// Network cards, in the order in which the guest finds them.
     pub networks: Vec<NetworkCardSpec>,
+    /// Where the control socket is.
+    pub control: Option<PathBuf>,
 }
 
 impl Default for MachineConfig {
@@ -110,6 +112,7 @@ impl Default for MachineConfig {
             disks: Vec::new(),
             cdroms: Vec::new(),
             networks: Vec::new(),
+            control: None,
         }
     }
 }

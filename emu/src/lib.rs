@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod embedded;
 pub mod exit;
 pub mod guests;

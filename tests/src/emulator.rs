@@ -40,6 +40,13 @@ impl Emulator {
         Emulator { command }
     }
 
+    /// `emu ctl` with the control socket at `path`.
+    pub fn ctl(path: &Path) -> Self {
+        let mut command = Command::new(binary());
+        command.arg("ctl").arg(path);
+        Emulator { command }
+    }
+
     /// `emu run` with `kernel` and `initrd` and the Linux console.
     pub fn linux(kernel: &Path, initrd: &Path) -> Self {
         Self::run().option("--kernel", kernel).option("--initrd", initrd).option("--append", LINUX_CONSOLE)

@@ -12,7 +12,7 @@ mod vm_clock;
 
 pub use polling::Polling;
 pub use timers::{Timer, TimerQueue};
-pub use vm_clock::{VmClock, wall_clock_seconds};
+pub use vm_clock::{VmClock, wall_clock, wall_clock_seconds};
 
 /// Nanoseconds in a second.
 pub const NANOS_PER_SECOND: u64 = 1_000_000_000;

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// Nanoseconds of machine time since power-on. Cloning gives another handle to the same clock.
@@ -29,10 +29,15 @@ struct Inner {
     switch: Mutex<()>,
 }
 
-/// Seconds since 1970 on the host: what a real-time clock shows at power-on.
+/// The time since 1970 on the host.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Seconds since 1970 on the host: what a real-time clock shows at power-on.
 pub fn wall_clock_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    wall_clock().as_secs()
 }
 
 impl VmClock {

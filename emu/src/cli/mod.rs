@@ -11,6 +11,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 mod accel;
 mod check;
 mod cpu;
+mod ctl;
 mod demo;
 mod disk;
 mod network;
@@ -20,6 +21,7 @@ mod usage;
 
 use accel::AccelOptions;
 use cpu::CpuCommand;
+use ctl::CtlOptions;
 use demo::DemoOptions;
 use disk::DiskCommand;
 use run::RunOptions;
@@ -69,6 +71,8 @@ enum Command {
     /// Make, copy and change disk images
     #[command(subcommand, arg_required_else_help = true)]
     Disk(DiskCommand),
+    /// Control a machine that was run with --control
+    Ctl(CtlOptions),
     /// Test instructions, blocks and corpora on the engines
     #[command(subcommand)]
     Test(test::TestCommand),
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => signals::handle().map_err(host).and_then(|()| options.run()),
         Command::Cpu(command) => command.run().map(|()| None),
         Command::Accel(options) => options.run().map(|()| None),
+        Command::Ctl(options) => options.run().map(|()| None),
         Command::Disk(command) => {
             return conclude(command.run().map(|in_order| match in_order {
                 true => test::Verdict::Same,

@@ -158,6 +158,10 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Ports", conflicts_with = "debugcon")]
     test_device: bool,
 
+    /// Listen at a Unix socket for emu ctl, and for programs that speak QMP
+    #[arg(long, value_name = "PATH", help_heading = "Ports", value_hint = ValueHint::FilePath)]
+    control: Option<PathBuf>,
+
     /// What emu tells of itself: a level from off to trace, or parts with levels (warn,emu_devices=debug)
     #[arg(
         long,
@@ -260,6 +264,7 @@ impl RunOptions {
             disks: self.disk,
             cdroms: self.cdrom,
             networks: self.network.cards(&machine_name)?,
+            control: self.control,
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     config::{
         CdromSpec, DiskBus, DiskSpec, MachineConfig, NetworkCardSpec, SerialSpec, TraceKind, network_problem,
     },
+    control::ControlSocket,
     exit::OptionError,
 };
 use emu_core::backend::{BlockBackend, NetworkBackend};
@@ -93,6 +94,8 @@ pub struct HostPorts {
     pub networks: Vec<NetworkPort>,
     /// The room that the disks have on the host.
     pub space: Arc<HostSpace>,
+    /// Where the user controls the machine.
+    pub control: Option<ControlSocket>,
 }
 
 impl HostPorts {
@@ -120,8 +123,17 @@ impl HostPorts {
         let networks = config.networks.iter().filter_map(|card| open_network(card).transpose());
         let networks = networks.collect::<Result<_, _>>()?;
         let virtio = VirtioPorts::open(config, &mut opener)?;
-        Ok(HostPorts { serial, debugcon, traces, disks, virtio, networks, space })
+        let control = config.control.as_deref().map(open_control).transpose()?;
+        Ok(HostPorts { serial, debugcon, traces, disks, virtio, networks, space, control })
     }
+}
+
+fn open_control(path: &Path) -> Result<ControlSocket, OptionError> {
+    ControlSocket::listen(path).map_err(|error| {
+        let problem =
+            format!("no socket can be made there ({}); name a path that is free", describe_error(&error));
+        OptionError::new("--control", path.display(), problem)
+    })
 }
 
 /// Opens what a card's cable leads to; `None` if there is nothing.

@@ -120,6 +120,8 @@ pub struct Chipset {
     pub storage: Arc<Storage>,
     /// What the machine needs of other virtio devices.
     pub virtio: VirtioCards,
+    /// Power management, with its button.
+    pub pm: Arc<Mutex<Pm>>,
     /// Serial ports, COM1 first.
     pub uarts: Vec<Arc<Mutex<Uart16550>>>,
     /// Blocks that the guest can move.
@@ -186,6 +188,7 @@ impl Chipset {
             ferr: ferr.clone(),
             storage: Arc::default(),
             virtio: VirtioCards::default(),
+            pm: pm.clone(),
             uarts: Vec::new(),
             movable: Arc::new(Movable { ecam: ecam.clone(), pm: pm.clone(), pci: pci_bus.clone() }),
             relocations,

@@ -16,6 +16,8 @@ mod boot;
 mod chipset;
 mod cpu_io;
 mod firmware_setup;
+mod handle;
+mod inspect;
 mod isa;
 mod layout;
 mod lifecycle;
@@ -31,9 +33,15 @@ mod trace;
 mod vcpu;
 mod virtio;
 
+pub use handle::MachineHandle;
+pub use inspect::linear_to_physical;
+pub use lifecycle::{Happening, Observer};
+pub use run_state::RunState;
+
 use crate::{
     config::{CpuSpec, EngineKind, EngineSpec, MIB, MachineConfig},
     console::{HostPorts, HostSpace, Room},
+    control::{ControlServer, ControlSocket},
     exit::{ExitReason, OptionError, RunError},
 };
 use boot::{Guest, StartError};
@@ -49,7 +57,7 @@ use emu_core::{
 };
 use emu_jit::JitError;
 use firmware::MachineLayout;
-use lifecycle::{Event, Happening, Lifecycle, Next};
+use lifecycle::{Event, Lifecycle, Next};
 use run_state::Holds;
 use serial::Console;
 use std::{sync::Arc, thread};
@@ -85,8 +93,8 @@ fn translator(
     }
 }
 
-/// A machine that is built and not started.
-struct Machine {
+/// A machine, as its own thread has it.
+pub struct Machine {
     config: MachineConfig,
     model: Arc<CpuModel>,
     guest: Guest,
@@ -101,6 +109,7 @@ struct Machine {
     /// They begin from there, after power-on or a reset.
     starts: bool,
     console: Console,
+    control: Option<ControlSocket>,
 }
 
 impl Machine {
@@ -155,6 +164,7 @@ impl Machine {
             states,
             starts,
             console,
+            control: ports.control,
         })
     }
 
@@ -169,12 +179,26 @@ impl Machine {
         self.console.start().map_err(|error| anyhow::Error::new(error).context("the console"))?;
         let streams = self.chipset.virtio.start(&self.lifecycle);
         streams.map_err(|error| anyhow::Error::new(error).context("the ports of the virtio console"))?;
+        let handle = MachineHandle::of(&self);
+        let control = self.control.take().map(|socket| ControlServer::start(socket, handle)).transpose();
+        let control = control.map_err(|error| anyhow::Error::new(error).context("the control socket"))?;
         let result = self.run_to_end();
         self.lifecycle.end(!matches!(result, Ok(ExitReason::Quit) | Err(_)));
+        drop(control);
         self.timers.stop();
         // A panicked thread has ended the process already.
         let _ = timer_thread.join();
         result
+    }
+
+    /// Where the vCPUs stand.
+    pub fn states(&self) -> &[CpuState] {
+        &self.states
+    }
+
+    /// Memory.
+    pub fn memory(&self) -> &PhysicalMemory {
+        &self.memory
     }
 
     /// Does what there is to do while the vCPUs stand, and lets them run when there is nothing.

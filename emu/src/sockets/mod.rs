@@ -24,14 +24,36 @@ const CHUNK: usize = 64 * 1024;
 
 /// Listens at `path`. A socket that a process has left behind is replaced; nothing else is.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
-    let listener = match UnixListener::bind(path) {
+    replace_and_listen(path, |path| UnixListener::bind(path))
+}
+
+/// As [`listen`], for this user alone.
+pub fn listen_private(path: &Path) -> io::Result<UnixListener> {
+    use rustix::{fs::Mode, net};
+    const BACKLOG: i32 = 8;
+    replace_and_listen(path, |path| {
+        let flags = net::SocketFlags::CLOEXEC;
+        let socket = net::socket_with(net::AddressFamily::UNIX, net::SocketType::STREAM, flags, None)?;
+        // The file that bind makes has the socket's mode, so nobody else finds it open for a moment.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        net::bind(&socket, &net::SocketAddrUnix::new(path)?)?;
+        net::listen(&socket, BACKLOG)?;
+        Ok(socket.into())
+    })
+}
+
+fn replace_and_listen(
+    path: &Path,
+    bind: impl Fn(&Path) -> io::Result<UnixListener>,
+) -> io::Result<UnixListener> {
+    let listener = match bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
             if !is_socket || UnixStream::connect(path).is_ok() {
                 return Err(error);
             }
             fs::remove_file(path)?;
-            UnixListener::bind(path)?
+            bind(path)?
         }
         other => other?,
     };
@@ -40,13 +62,13 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Wakes a thread that waits for descriptors.
-struct Waker {
+pub(crate) struct Waker {
     asleep: UnixStream,
     awake: UnixStream,
 }
 
 impl Waker {
-    fn new() -> io::Result<Waker> {
+    pub(crate) fn new() -> io::Result<Waker> {
         let (asleep, awake) = UnixStream::pair()?;
         asleep.set_nonblocking(true)?;
         awake.set_nonblocking(true)?;
@@ -54,31 +76,31 @@ impl Waker {
     }
 
     /// Wakes the thread, now or when it is about to wait.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // Where it is full, the thread has been woken already.
         let _full = (&self.awake).write(&[0]);
     }
 
     /// What the thread waits for besides.
-    fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.asleep.as_fd()
     }
 
     /// The thread is awake.
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         while (&self.asleep).read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
     }
 }
 
 /// What came of reading.
-enum Received {
+pub(crate) enum Received {
     Bytes(usize),
     Nothing,
     /// The other side sends no more.
     End,
 }
 
-fn receive(mut stream: &UnixStream, bytes: &mut [u8]) -> Received {
+pub(crate) fn receive(mut stream: &UnixStream, bytes: &mut [u8]) -> Received {
     match stream.read(bytes) {
         Ok(0) => Received::End,
         Ok(count) => Received::Bytes(count),
@@ -88,7 +110,7 @@ fn receive(mut stream: &UnixStream, bytes: &mut [u8]) -> Received {
 }
 
 /// Sends what can be sent at once. An error is the end of the connection.
-fn send(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     // A peer that has gone away is no reason for a signal.
     match rustix::net::send(stream, bytes, rustix::net::SendFlags::NOSIGNAL) {
         Ok(count) => Ok(count),
@@ -104,6 +126,16 @@ fn is_temporary(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_private_socket_is_its_users_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let _listener = listen_private(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(UnixStream::connect(&path).is_ok());
+    }
 
     #[test]
     fn a_socket_that_was_left_behind_is_replaced_and_nothing_else() {

@@ -4,6 +4,7 @@
 
 mod benchmark;
 mod cards;
+mod control;
 mod debian;
 mod durability;
 mod embedded;

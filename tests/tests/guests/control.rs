@@ -1,0 +1,106 @@
+//! The control socket: `emu ctl`, pauses that the guest does not see, and clients that mean no good.
+
+use crate::{PATIENCE, beside_others};
+use emu_tests::emulator::{Emulator, guest_or_skip};
+use emu_tests::session::Session;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+};
+use xtask::guests::{Guest, Variant};
+
+/// A guest with a shell, and its control socket.
+fn guest_with_control(folder: &Path) -> Option<Session> {
+    let files = guest_or_skip(Guest::LinuxCloud)?;
+    let mut guest = Emulator::linux(&files.kernel(), &files.initrd(Variant::Shell))
+        .option("--cpus", "2")
+        .option("--control", folder.join("control"))
+        .start_on_terminal();
+    guest.expect("emu-guest: ready", PATIENCE);
+    guest.expect("# ", PATIENCE);
+    Some(guest)
+}
+
+/// `emu ctl` with the socket in `folder`: its exit code, and what it printed.
+fn ctl(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let emulator = Emulator::ctl(&folder.join("control"));
+    let output = words.iter().fold(emulator, |emulator, word| emulator.flag(word)).output();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn the_socket_is_its_users_and_bad_clients_do_not_disturb_the_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let _host = beside_others();
+    let Some(mut guest) = guest_with_control(folder.path()) else { return };
+    let socket = folder.path().join("control");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let mut endless = UnixStream::connect(&socket).unwrap();
+    let refused = (0..10_000).any(|_| endless.write_all(&[b'['; 65536]).is_err());
+    assert!(refused, "a line without an end was taken");
+    let mut deaf = UnixStream::connect(&socket).unwrap();
+    deaf.set_write_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+    while deaf.write_all(b"{\"execute\":\"query-commands\"}\n").is_ok() {}
+    let mut noisy = UnixStream::connect(&socket).unwrap();
+    let mut lines = BufReader::new(noisy.try_clone().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("QMP"));
+    for line in ["stop", "{}", "[1]", "\u{1}", r#"{"execute":"stop"}"#] {
+        noisy.write_all(format!("{line}\n").as_bytes()).unwrap();
+        assert!(lines.next().unwrap().unwrap().contains("error"), "{line}");
+    }
+
+    assert_eq!(ctl(folder.path(), &["query-status"]).0, Some(0));
+    let (code, said) = ctl(folder.path(), &["query-registers", "cpu-index=9"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("there is no processor 9; there are 2"), "{said}");
+    assert_eq!(ctl(folder.path(), &["nonsense"]).0, Some(2));
+    guest.send("echo $((6 * 7))\r");
+    guest.expect("\n42", PATIENCE);
+    assert_eq!(ctl(folder.path(), &["quit"]).0, Some(0));
+    guest.finish(0, PATIENCE);
+    assert_eq!(ctl(folder.path(), &["query-status"]).0, Some(2));
+}
+
+/// Pauses of the guest while it measures.
+const PAUSES: u32 = 200;
+
+#[test]
+fn two_hundred_pauses_are_not_seen_by_the_guests_clocks_and_lose_no_timer() {
+    let folder = tempfile::tempdir().unwrap();
+    let _host = beside_others();
+    let Some(mut guest) = guest_with_control(folder.path()) else { return };
+    // One process is busy with system calls; the other sleeps a hundredth of a second again and again, and tells how far
+    // the clock has leapt at most: by no more than a busy host makes it wait. A timer that is lost would not wake it.
+    guest.send("while true; do : < /proc/uptime; done & \r");
+    guest.send(
+        "(n=0; leap=0; last=0; until [ -e /tmp/over ]; do read up idle < /proc/uptime; now=${up%.*}${up#*.}; \
+         [ $last != 0 ] && [ $((now - last)) -gt $leap ] && leap=$((now - last)); last=$now; n=$((n + 1)); \
+         [ $n = 20 ] && echo mea''sures; usleep 10000; done; echo le''ap=$leap) & \r",
+    );
+    guest.expect("measures", PATIENCE);
+    let mut stream = UnixStream::connect(folder.path().join("control")).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut ask = |name: &str| {
+        stream.write_all(format!("{{\"execute\":\"{name}\"}}\n").as_bytes()).unwrap();
+        lines.by_ref().find(|line| line.contains("\"return\"")).unwrap();
+    };
+    ask("qmp_capabilities");
+    for pause in 0..PAUSES {
+        ask("stop");
+        // The last one would be seen if any were.
+        std::thread::sleep(std::time::Duration::from_millis(if pause + 1 == PAUSES { 8000 } else { 20 }));
+        ask("cont");
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(pause % 7) * 3));
+    }
+    guest.send("touch /tmp/over\r");
+    let leap: u64 = guest.expect_line("leap=", PATIENCE).parse().expect("the guest says a number");
+    assert!(leap < 300, "the guest's clock leapt {leap} hundredths of a second");
+    guest.send("echo complaints=$(dmesg | grep -ciE 'unstable|stall|lockup')\r");
+    guest.expect("complaints=0", PATIENCE);
+    guest.send("poweroff\r");
+    guest.finish(0, PATIENCE);
+}
