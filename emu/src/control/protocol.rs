@@ -70,6 +70,26 @@ pub fn parse(line: &[u8]) -> Result<Request, (Failure, Option<Value>)> {
     }
 }
 
+/// Where the first command ends: behind its last brace, or behind a newline, whichever comes first outside of a string.
+/// Clients need not end a command with a newline.
+pub fn end_of_command(input: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, &byte) in input.iter().enumerate() {
+        match byte {
+            b'\n' if depth == 0 => return Some(at + 1),
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth <= 1 => return Some(at + 1),
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// What a client is greeted with.
 pub fn greeting() -> Value {
     json!({ "QMP": { "version": version(), "capabilities": [] } })

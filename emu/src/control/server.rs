@@ -309,13 +309,13 @@ impl Client {
     }
 
     fn has_line(&self) -> bool {
-        self.may_ask() && self.input.contains(&b'\n')
+        self.may_ask() && protocol::end_of_command(&self.input).is_some()
     }
 
     /// What is to be waited for.
     fn wanted(&self) -> PollFlags {
         let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::IN, self.may_ask() && !self.input.contains(&b'\n'));
+        wanted.set(PollFlags::IN, self.may_ask() && protocol::end_of_command(&self.input).is_none());
         wanted.set(PollFlags::OUT, !self.output.is_empty());
         wanted
     }
@@ -355,7 +355,7 @@ impl Client {
             Received::Nothing => {}
             Received::End => self.gone = true,
         }
-        if self.input.len() > LONGEST_LINE && !self.input.contains(&b'\n') {
+        if self.input.len() > LONGEST_LINE && protocol::end_of_command(&self.input).is_none() {
             self.say(&protocol::answer(Err(Failure::new("the line is too long")), None));
             self.write();
             self.gone = true;
@@ -365,8 +365,8 @@ impl Client {
     /// The next line that has something in it.
     fn take_line(&mut self) -> Option<Vec<u8>> {
         while self.may_ask() {
-            let end = self.input.iter().position(|&byte| byte == b'\n')?;
-            let line: Vec<u8> = self.input.drain(..=end).collect();
+            let end = protocol::end_of_command(&self.input)?;
+            let line: Vec<u8> = self.input.drain(..end).collect();
             if !line.trim_ascii().is_empty() {
                 return Some(line);
             }

@@ -1,13 +1,14 @@
-//! The control socket: `emu ctl`, pauses that the guest does not see, and clients that mean no good.
+//! The control socket: each command by QEMU's own client library and by `emu ctl`, and clients that mean no good.
 
 use crate::{PATIENCE, beside_others};
-use emu_tests::emulator::{Emulator, guest_or_skip};
+use emu_tests::emulator::{Emulator, guest_or_skip, skip};
 use emu_tests::session::Session;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
+    process::Command,
 };
 use xtask::guests::{Guest, Variant};
 
@@ -29,6 +30,94 @@ fn ctl(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
     let output = words.iter().fold(emulator, |emulator, word| emulator.flag(word)).output();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+/// Python with `qemu.qmp`; or why there is none.
+fn python_with_qmp(folder: &Path) -> Result<String, String> {
+    let venv = folder.join("venv");
+    let run = |program: &str, arguments: &[&str]| match Command::new(program).args(arguments).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned())
+        }
+        Err(error) => Err(format!("{program}: {error}")),
+    };
+    run("python3", &["-m", "venv", &venv.display().to_string()])?;
+    let python = venv.join("bin/python").display().to_string();
+    run(&python, &["-m", "pip", "install", "-q", "qemu.qmp"])?;
+    Ok(python)
+}
+
+const CLIENT: &str = r#"
+import asyncio, os, sys
+from qemu.qmp import QMPClient, EventListener, ExecuteError
+
+async def main():
+    qmp = QMPClient('test')
+    events = EventListener()
+    qmp.register_listener(events)
+    await qmp.connect(sys.argv[1])
+    async def expect(name):
+        while True:
+            event = await asyncio.wait_for(events.get(), 60)
+            assert event['timestamp']['seconds'] > 1600000000
+            if event['event'] == name:
+                return event
+    names = {c['name'] for c in await qmp.execute('query-commands')}
+    assert (await qmp.execute('query-status'))['status'] == 'running'
+    assert 'qemu' in await qmp.execute('query-version')
+    await qmp.execute('stop'); await expect('STOP')
+    assert await qmp.execute('query-status') == {'running': False, 'status': 'paused'}
+    cpus = await qmp.execute('query-cpus-fast')
+    assert [c['cpu-index'] for c in cpus] == [0, 1]
+    assert all(os.path.exists('/proc/%d' % c['thread-id']) for c in cpus)
+    registers = await qmp.execute('query-registers', {'cpu-index': 1})
+    assert int(registers['rip'], 16) and int(registers['cr0'], 16) & 1 << 31
+    base = int((await qmp.execute('query-registers'))['idtr']['base'], 16)
+    await qmp.execute('memsave', {'val': base, 'size': 5000, 'filename': sys.argv[2]})
+    assert len(set(open(sys.argv[2], 'rb').read())) > 10
+    await qmp.execute('pmemsave', {'val': 0x1000, 'size': 4096, 'filename': sys.argv[2]})
+    assert os.path.getsize(sys.argv[2]) == 4096
+    for name, arguments in [('memsave', {}), ('query-balloon', {}), ('balloon', {'value': 1 << 26}), ('nonsense', {}),
+                            ('query-registers', {'cpu-index': 7})]:
+        try:
+            await qmp.execute(name, arguments)
+        except ExecuteError:
+            continue
+        raise AssertionError(name)
+    await qmp.execute('cont'); await expect('RESUME')
+    await qmp.execute('system_powerdown'); await expect('POWERDOWN')
+    await qmp.execute('system_reset')
+    assert (await expect('RESET'))['data'] == {'guest': False, 'reason': 'host-qmp-system-reset'}
+    await qmp.execute('quit')
+    assert (await expect('SHUTDOWN'))['data']['guest'] is False
+    tried = {'query-status', 'query-version', 'stop', 'cont', 'query-cpus-fast', 'query-registers', 'memsave', 'pmemsave',
+             'query-commands', 'query-balloon', 'balloon', 'system_powerdown', 'system_reset', 'quit', 'qmp_capabilities'}
+    assert names == tried, names ^ tried
+    print('all of it works')
+
+asyncio.run(main())
+"#;
+
+#[test]
+fn the_client_of_qemu_issues_every_command_and_receives_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = match python_with_qmp(folder.path()) {
+        Ok(python) => python,
+        Err(reason) => return skip(&format!("qemu.qmp cannot be had: {reason}")),
+    };
+    let _host = beside_others();
+    let Some(guest) = guest_with_control(folder.path()) else { return };
+    let client = folder.path().join("client.py");
+    fs::write(&client, CLIENT).unwrap();
+    let output = Command::new(python)
+        .args([&client, &folder.path().join("control"), &folder.path().join("memory")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(said.contains("all of it works"), "{said}");
+    guest.finish(0, PATIENCE);
+    assert!(!folder.path().join("control").exists());
 }
 
 #[test]
