@@ -45,10 +45,9 @@ pub(super) struct Context {
     pub(super) watching: bool,
 }
 
-impl Mmu {
-    /// Brings the context up to date with the control registers, AC, CPL. Flushes what a change of the paging
-    /// mode or of a permission bit makes wrong.
-    pub fn set_context(&mut self, control: &Control, eflags: Flags, user: bool) {
+impl Context {
+    /// With these control registers, EFLAGS.AC and privilege, on a CPU with `physical_bits`.
+    pub(super) fn of(control: &Control, eflags: Flags, user: bool, physical_bits: u32) -> Self {
         let Control { cr0, cr4, efer, .. } = *control;
         let paging = match (cr0.contains(Cr0::PG), cr4.contains(Cr4::PAE), efer.contains(Efer::LMA)) {
             (false, ..) => Paging::None,
@@ -58,7 +57,7 @@ impl Mmu {
             _ => Paging::Level4,
         };
         let protection_keys = cr4.contains(Cr4::PKE) && efer.contains(Efer::LMA);
-        let new = Context {
+        Context {
             paging,
             cr3: control.cr3,
             pdpte: control.pdpte,
@@ -70,11 +69,19 @@ impl Mmu {
             global: cr4.contains(Cr4::PGE),
             protection_keys,
             pkru: if protection_keys { control.pkru } else { 0 },
-            reserved: (!0 << self.physical_bits) & ((1 << 52) - 1),
+            reserved: (!0 << physical_bits) & ((1 << 52) - 1),
             user,
             access_override: eflags.contains(Flags::AC),
             watching: control.dr7 & 0xFF != 0,
-        };
+        }
+    }
+}
+
+impl Mmu {
+    /// Brings the context up to date with the control registers, AC, CPL. Flushes what a change of the paging
+    /// mode or of a permission bit makes wrong.
+    pub fn set_context(&mut self, control: &Control, eflags: Flags, user: bool) {
+        let new = Context::of(control, eflags, user, self.physical_bits);
         let comparable =
             Context { user: self.context.user, access_override: self.context.access_override, ..new };
         let translations_change = comparable != self.context;

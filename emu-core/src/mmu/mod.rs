@@ -23,7 +23,7 @@ use fetch::{FetchEntry, FetchTlb};
 pub use links::Links;
 use spaces::Spaces;
 pub use tlb::{FOLD as TLB_FOLD, TLB_ENTRIES, TlbEntry};
-pub use walk::{Access, Translation};
+pub use walk::{Access, Translation, linear_to_physical};
 
 use crate::{
     arch::{Exception, PageFaultCode},

@@ -103,3 +103,49 @@ fn links_of_a_parked_space_end_when_fetches_are_forgotten() {
     mmu.flush_page(0x7000);
     assert!(!mmu.is_current(stamp));
 }
+
+fn tables(entries: &[(u64, u64)]) -> PhysicalMemory {
+    let memory = PhysicalMemory::new(GuestMemory::new(1 << 20).unwrap());
+    memory.set_a20(true);
+    for (address, entry) in entries {
+        memory.ram().write(*address, &entry.to_le_bytes()).unwrap();
+    }
+    memory
+}
+
+fn paged(cr3: u64) -> CpuState {
+    let mut state = CpuState::reset(0);
+    state.control.cr0.insert(Cr0::PE | Cr0::PG);
+    state.control.cr3 = cr3;
+    state
+}
+
+#[test]
+fn who_looks_from_outside_finds_small_and_large_pages_of_four_levels() {
+    let memory = tables(&[
+        (0x1000 + 8 * 511, 0x2003),
+        (0x2000 + 8 * 510, 0x3003),
+        (0x3000, 0x4003),
+        (0x3008, 0x20_0083),
+        (0x4018, 0x8003),
+    ]);
+    let mut state = paged(0x1000);
+    state.control.cr4.insert(Cr4::PAE);
+    state.control.efer.insert(Efer::LMA);
+    let find = |linear| linear_to_physical(&state.control, 40, &memory, linear);
+    assert_eq!(find(0xFFFF_FFFF_8000_3123), Some(0x8123));
+    assert_eq!(find(0xFFFF_FFFF_8021_2345), Some(0x21_2345));
+    assert_eq!(find(0xFFFF_FFFF_8000_4000), None);
+    assert_eq!(find(0), None);
+    assert_eq!(memory.read_u64(0x4018), 0x8003, "no accessed bit is set");
+}
+
+#[test]
+fn who_looks_from_outside_finds_pages_of_two_levels_and_without_paging_the_address_itself() {
+    let memory = tables(&[(0x1000 + 4 * 0x300, 0x2003), (0x2004, 0x5003)]);
+    let mut state = paged(0x1000);
+    assert_eq!(linear_to_physical(&state.control, 40, &memory, 0xC000_1234), Some(0x5234));
+    assert_eq!(linear_to_physical(&state.control, 40, &memory, 0x1234), None);
+    state.control.cr0.remove(Cr0::PG);
+    assert_eq!(linear_to_physical(&state.control, 40, &memory, 0x1234), Some(0x1234));
+}

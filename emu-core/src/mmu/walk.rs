@@ -1,7 +1,11 @@
 //! Page walks: 32-bit, PAE, 4-level and 5-level paging. SDM vol. 3, 4.3 to 4.6.
 
-use super::{Mmu, Paging};
-use crate::arch::{Exception, PageFaultCode};
+use super::{Context, Mmu, Paging};
+use crate::{
+    arch::{Exception, Flags, PageFaultCode},
+    memory::PhysicalMemory,
+    state::Control,
+};
 
 /// What an access wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,84 +75,19 @@ impl Mmu {
             return Ok(Translation { physical: linear, writable_now: true, global: false, page_shift: 12 });
         }
         loop {
-            let path = match context.paging {
-                Paging::Legacy => self.walk_legacy(linear),
-                _ => self.walk_wide(linear),
-            }
-            .map_err(|code| self.page_fault(linear, access, user, code))?;
+            let path = context
+                .path(&self.memory, linear)
+                .map_err(|code| self.page_fault(linear, access, user, code))?;
             self.check(&path, access, user).map_err(|code| self.page_fault(linear, access, user, code))?;
             if let Ok(leaf) = self.set_accessed(&path, access == Access::Write) {
-                let offset = linear & ((1 << path.page_shift) - 1);
                 let writable = self.check(&path, Access::Write, user).is_ok() && leaf & entry::D != 0;
-                let base =
-                    if path.wide { leaf & entry::ADDRESS } else { legacy_address(leaf, path.page_shift) };
                 return Ok(Translation {
-                    physical: base & !((1 << path.page_shift) - 1) | offset,
+                    physical: path.physical(linear),
                     writable_now: writable,
                     global: context.global && leaf & entry::G != 0,
                     page_shift: path.page_shift,
                 });
             }
-        }
-    }
-
-    fn walk_legacy(&self, linear: u64) -> Result<Path, PageFaultCode> {
-        let mut path = Path::new(false);
-        let directory = (self.context.cr3 & 0xFFFF_F000) | (linear >> 22 & 0x3FF) << 2;
-        let pde = self.memory.read_u32(self.memory.gate(directory)).into();
-        path.visit(directory, pde)?;
-        if pde & entry::PS != 0 && self.context.page_size_extension {
-            // PSE-36: bits 20:13 are address bits 39:32; those beyond the physical width, and bit 21, are reserved.
-            if pde & 1 << 21 != 0 || legacy_address(pde, 22) & self.context.reserved != 0 {
-                return Err(PageFaultCode::PRESENT | PageFaultCode::RESERVED);
-            }
-            return Ok(path.finish(pde, 22));
-        }
-        let table = (pde & 0xFFFF_F000) | (linear >> 12 & 0x3FF) << 2;
-        let pte = self.memory.read_u32(self.memory.gate(table)).into();
-        path.visit(table, pte)?;
-        Ok(path.finish(pte, 12))
-    }
-
-    fn walk_wide(&self, linear: u64) -> Result<Path, PageFaultCode> {
-        let reserved_fault = PageFaultCode::PRESENT | PageFaultCode::RESERVED;
-        let mut path = Path::new(true);
-        let (mut table, mut level) = match self.context.paging {
-            Paging::Level5 => (self.context.cr3 & entry::ADDRESS, 5),
-            Paging::Level4 => (self.context.cr3 & entry::ADDRESS, 4),
-            _ => {
-                // The PDPT entries are registers, loaded and checked with CR3.
-                let pdpte = self.context.pdpte[(linear >> 30) as usize & 3];
-                if pdpte & entry::P == 0 {
-                    return Err(PageFaultCode::empty());
-                }
-                (pdpte & entry::ADDRESS, 2)
-            }
-        };
-        let pae = self.context.paging == Paging::Pae;
-        let always_reserved = self.context.reserved | if self.context.no_execute { 0 } else { entry::XD };
-        let always_reserved = if pae { always_reserved | 0x7FF0_0000_0000_0000 } else { always_reserved };
-        loop {
-            let shift = 12 + 9 * (level - 1);
-            let address = table | (linear >> shift & 0x1FF) << 3;
-            let value = self.memory.read_u64(self.memory.gate(address));
-            path.visit(address, value)?;
-            if value & always_reserved != 0 {
-                return Err(reserved_fault);
-            }
-            if level == 1 {
-                return Ok(path.finish(value, 12));
-            }
-            if value & entry::PS != 0 {
-                // Address bits below the page size are reserved, bit 12 (PAT) apart.
-                let low = ((1u64 << shift) - 1) & entry::ADDRESS & !(1 << 12);
-                if level > 3 || value & low != 0 {
-                    return Err(reserved_fault);
-                }
-                return Ok(path.finish(value, shift));
-            }
-            table = value & entry::ADDRESS;
-            level -= 1;
         }
     }
 
@@ -210,6 +149,95 @@ impl Mmu {
     }
 }
 
+impl Context {
+    /// The way to the page of `linear`, whatever its rights; an error if there is none. There is paging.
+    fn path(&self, memory: &PhysicalMemory, linear: u64) -> Result<Path, PageFaultCode> {
+        match self.paging {
+            Paging::Legacy => self.legacy_path(memory, linear),
+            _ => self.wide_path(memory, linear),
+        }
+    }
+
+    fn legacy_path(&self, memory: &PhysicalMemory, linear: u64) -> Result<Path, PageFaultCode> {
+        let mut path = Path::new(false);
+        let directory = (self.cr3 & 0xFFFF_F000) | (linear >> 22 & 0x3FF) << 2;
+        let pde = memory.read_u32(memory.gate(directory)).into();
+        path.visit(directory, pde)?;
+        if pde & entry::PS != 0 && self.page_size_extension {
+            // PSE-36: bits 20:13 are address bits 39:32; those beyond the physical width, and bit 21, are reserved.
+            if pde & 1 << 21 != 0 || legacy_address(pde, 22) & self.reserved != 0 {
+                return Err(PageFaultCode::PRESENT | PageFaultCode::RESERVED);
+            }
+            return Ok(path.finish(pde, 22));
+        }
+        let table = (pde & 0xFFFF_F000) | (linear >> 12 & 0x3FF) << 2;
+        let pte = memory.read_u32(memory.gate(table)).into();
+        path.visit(table, pte)?;
+        Ok(path.finish(pte, 12))
+    }
+
+    fn wide_path(&self, memory: &PhysicalMemory, linear: u64) -> Result<Path, PageFaultCode> {
+        let reserved_fault = PageFaultCode::PRESENT | PageFaultCode::RESERVED;
+        let mut path = Path::new(true);
+        let (mut table, mut level) = match self.paging {
+            Paging::Level5 => (self.cr3 & entry::ADDRESS, 5),
+            Paging::Level4 => (self.cr3 & entry::ADDRESS, 4),
+            _ => {
+                // The PDPT entries are registers, loaded and checked with CR3.
+                let pdpte = self.pdpte[(linear >> 30) as usize & 3];
+                if pdpte & entry::P == 0 {
+                    return Err(PageFaultCode::empty());
+                }
+                (pdpte & entry::ADDRESS, 2)
+            }
+        };
+        let pae = self.paging == Paging::Pae;
+        let always_reserved = self.reserved | if self.no_execute { 0 } else { entry::XD };
+        let always_reserved = if pae { always_reserved | 0x7FF0_0000_0000_0000 } else { always_reserved };
+        loop {
+            let shift = 12 + 9 * (level - 1);
+            let address = table | (linear >> shift & 0x1FF) << 3;
+            let value = memory.read_u64(memory.gate(address));
+            path.visit(address, value)?;
+            if value & always_reserved != 0 {
+                return Err(reserved_fault);
+            }
+            if level == 1 {
+                return Ok(path.finish(value, 12));
+            }
+            if value & entry::PS != 0 {
+                // Address bits below the page size are reserved, bit 12 (PAT) apart.
+                let low = ((1u64 << shift) - 1) & entry::ADDRESS & !(1 << 12);
+                if level > 3 || value & low != 0 {
+                    return Err(reserved_fault);
+                }
+                return Ok(path.finish(value, shift));
+            }
+            table = value & entry::ADDRESS;
+            level -= 1;
+        }
+    }
+}
+
+/// Where `linear` leads on a processor with `physical_bits` whose control registers these are: a guest-physical address,
+/// for somebody outside who wants to look. Unlike an access it needs no rights and leaves no trace. `None` if nothing is
+/// mapped there.
+pub fn linear_to_physical(
+    control: &Control,
+    physical_bits: u32,
+    memory: &PhysicalMemory,
+    linear: u64,
+) -> Option<u64> {
+    let context = Context::of(control, Flags::empty(), false, physical_bits);
+    let wide = matches!(context.paging, Paging::Level4 | Paging::Level5);
+    let linear = if wide { linear } else { linear & 0xFFFF_FFFF };
+    let physical = match context.paging {
+        Paging::None => linear,
+        _ => context.path(memory, linear).ok()?.physical(linear),
+    };
+    Some(memory.gate(physical))
+}
+
 impl Path {
     fn new(wide: bool) -> Self {
         Path {
@@ -233,6 +261,14 @@ impl Path {
         self.rights &= value;
         self.no_execute |= self.wide && value & entry::XD != 0;
         Ok(())
+    }
+
+    /// Where `linear`, whose way this is, leads; before the A20 gate.
+    fn physical(&self, linear: u64) -> u64 {
+        let within = (1 << self.page_shift) - 1;
+        let base =
+            if self.wide { self.leaf & entry::ADDRESS } else { legacy_address(self.leaf, self.page_shift) };
+        base & !within | linear & within
     }
 
     fn finish(mut self, leaf: u64, page_shift: u32) -> Self {

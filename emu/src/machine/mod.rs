@@ -17,7 +17,6 @@ mod chipset;
 mod cpu_io;
 mod firmware_setup;
 mod handle;
-mod inspect;
 mod isa;
 mod layout;
 mod lifecycle;
@@ -34,7 +33,6 @@ mod vcpu;
 mod virtio;
 
 pub use handle::MachineHandle;
-pub use inspect::linear_to_physical;
 pub use lifecycle::{Happening, Observer};
 pub use run_state::RunState;
 
@@ -52,6 +50,7 @@ use emu_core::{
     cpu_model::CpuModel,
     engine::{CpuIo, VcpuSignal},
     memory::{GuestMemory, MemoryError, PhysicalMemory},
+    mmu,
     region::Translator,
     state::CpuState,
 };
@@ -194,6 +193,11 @@ impl Machine {
     /// Where the vCPUs stand.
     pub fn states(&self) -> &[CpuState] {
         &self.states
+    }
+
+    /// The physical address that `linear` leads to on a processor in `state`; `None` if nothing is mapped there.
+    pub fn linear_to_physical(&self, state: &CpuState, linear: u64) -> Option<u64> {
+        mmu::linear_to_physical(&state.control, self.model.physical_address_bits(), &self.memory, linear)
     }
 
     /// Memory.

@@ -1,11 +1,7 @@
 //! Registers and memory of a machine that stands for a moment.
 
 use super::{Argument, Arguments, Command, Kind, number, text};
-use crate::{
-    console::describe_error,
-    control::protocol::Failure,
-    machine::{Machine, linear_to_physical},
-};
+use crate::{console::describe_error, control::protocol::Failure, machine::Machine};
 use emu_core::state::CpuState;
 use serde_json::{Map, Value, json};
 use std::{
@@ -88,7 +84,7 @@ fn save(machine: &Machine, arguments: &Arguments, is_virtual: bool) -> Result<Va
     let mut bytes = [0; CHUNK as usize];
     while left > 0 {
         let count = (CHUNK - at % CHUNK).min(left);
-        let physical = if is_virtual { linear_to_physical(state, machine.memory(), at) } else { Some(at) };
+        let physical = if is_virtual { machine.linear_to_physical(state, at) } else { Some(at) };
         let chunk = &mut bytes[..count as usize];
         let read = physical.is_some_and(|physical| ram.read(physical, chunk).is_ok());
         if !read {
