@@ -5,7 +5,7 @@ use crate::{
     console::describe_error,
     control::{
         commands::{self, Command, Kind},
-        protocol::{Arguments, LONGEST_LINE},
+        protocol::{Arguments, LONGEST_COMMAND},
     },
     exit::{OptionError, RunError},
 };
@@ -110,7 +110,7 @@ fn read_arguments(command: &Command, words: &[String]) -> Result<Arguments, Opti
     let mut places = command.arguments.iter();
     for word in words {
         let refused = |problem: String| OptionError::new(&format!("emu ctl {}", command.name), word, problem);
-        if word.len() > LONGEST_LINE / 2 {
+        if word.len() > LONGEST_COMMAND / 2 {
             return Err(refused("is too long".into()));
         }
         let by_name = word.split_once('=').and_then(|(name, value)| {

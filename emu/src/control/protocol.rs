@@ -1,10 +1,10 @@
-//! Lines of the control protocol.
+//! Commands, answers and events of the control protocol.
 
 use emu_core::clock::wall_clock;
 use serde_json::{Map, Value, json};
 
-/// Bytes of the longest line that a client may send.
-pub const LONGEST_LINE: usize = 64 * 1024;
+/// Bytes of the longest command that a client may send.
+pub const LONGEST_COMMAND: usize = 64 * 1024;
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,13 +45,13 @@ impl Failure {
     }
 }
 
-/// Reads a client's line. An error comes with the id, if there was one to be found.
-pub fn parse(line: &[u8]) -> Result<Request, (Failure, Option<Value>)> {
+/// Reads a client's command. An error comes with the id, if there was one to be found.
+pub fn parse(command: &[u8]) -> Result<Request, (Failure, Option<Value>)> {
     let failed = |text: &str, id: Option<Value>| Err((Failure::new(text), id));
-    let mut object = match serde_json::from_slice(line) {
+    let mut object = match serde_json::from_slice(command) {
         Ok(Value::Object(object)) => object,
         Ok(_) => return failed("a command is a JSON object", None),
-        Err(error) => return failed(&format!("a line is one JSON object: {error}"), None),
+        Err(error) => return failed(&format!("a command is one JSON object: {error}"), None),
     };
     let id = object.remove("id");
     let name = match object.remove("execute") {
@@ -70,24 +70,70 @@ pub fn parse(line: &[u8]) -> Result<Request, (Failure, Option<Value>)> {
     }
 }
 
-/// Where the first command ends: behind its last brace, or behind a newline, whichever comes first outside of a string.
-/// Clients need not end a command with a newline.
-pub fn end_of_command(input: &[u8]) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, &byte) in input.iter().enumerate() {
-        match byte {
-            b'\n' if depth == 0 => return Some(at + 1),
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth <= 1 => return Some(at + 1),
-            b'}' | b']' => depth -= 1,
-            _ => {}
+/// What a client has sent and nobody has read yet, cut into commands: one ends behind its last brace, or behind a newline,
+/// whichever comes first outside of a string. Clients need not end a command with a newline.
+#[derive(Debug, Default)]
+pub struct Input {
+    bytes: Vec<u8>,
+    /// As far as it has been looked at; behind a command, if there is a whole one.
+    seen: usize,
+    whole: bool,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Input {
+    /// Takes what has come.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        self.look();
+    }
+
+    /// Whether there is a whole command.
+    pub fn has_command(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether what has come is longer than any command, and none.
+    pub fn is_too_long(&self) -> bool {
+        !self.whole && self.bytes.len() > LONGEST_COMMAND
+    }
+
+    /// Takes the first command.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        if !self.whole {
+            return None;
+        }
+        let rest = self.bytes.split_off(self.seen);
+        let command = std::mem::replace(self, Input { bytes: rest, ..Input::default() }).bytes;
+        self.look();
+        Some(command)
+    }
+
+    /// Looks for the end of the first command, at each byte once.
+    fn look(&mut self) {
+        while !self.whole && self.seen < self.bytes.len() {
+            self.whole = self.ends(self.bytes[self.seen]);
+            self.seen += 1;
         }
     }
-    None
+
+    /// Whether a command ends with `byte`, which is the next.
+    fn ends(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\n' if self.depth == 0 => return true,
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_string => self.escaped = true,
+            b'"' => self.in_string = !self.in_string,
+            _ if self.in_string => {}
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' if self.depth <= 1 => return true,
+            b'}' | b']' => self.depth -= 1,
+            _ => {}
+        }
+        false
+    }
 }
 
 /// What a client is greeted with.
@@ -129,16 +175,27 @@ pub fn event(name: &str, data: Option<Value>) -> Value {
 
 /// Reads whatever bytes a client may send, as the server does: for fuzzing. Must not panic.
 pub fn fuzz(bytes: &[u8]) {
-    for line in bytes.split(|&byte| byte == b'\n').filter(|line| line.len() <= LONGEST_LINE) {
-        let line = match parse(line) {
-            Ok(request) => {
-                let checked = super::commands::find(&request.name)
-                    .and_then(|command| command.check(&request.arguments));
-                answer(checked.map(|()| json!({})), request.id)
-            }
-            Err((failure, id)) => answer(Err(failure), id),
-        };
-        assert!(!line.to_string().contains('\n'));
+    let mut input = Input::default();
+    for piece in bytes.chunks(7) {
+        input.extend(piece);
+        if input.is_too_long() {
+            return;
+        }
+        while let Some(command) = input.take() {
+            let answer = fuzz_command(&command);
+            assert!(!answer.to_string().contains('\n'));
+        }
+    }
+}
+
+fn fuzz_command(command: &[u8]) -> Value {
+    match parse(command) {
+        Ok(request) => {
+            let command = super::commands::find(&request.name);
+            let checked = command.and_then(|command| command.check(&request.arguments));
+            answer(checked.map(|()| json!({})), request.id)
+        }
+        Err((failure, id)) => answer(Err(failure), id),
     }
 }
 
@@ -168,9 +225,48 @@ mod tests {
 
     #[test]
     fn deep_nesting_and_noise_are_no_more_than_errors() {
-        fuzz(&b"[".repeat(LONGEST_LINE));
-        fuzz(&br#"{"a":"#.repeat(LONGEST_LINE / 5));
+        fuzz(&b"[".repeat(LONGEST_COMMAND));
+        fuzz(&br#"{"a":"#.repeat(LONGEST_COMMAND / 5));
         fuzz(b"\xFF\x00\n{\"execute\":\"\xFF\"}\n{\"execute\":\"memsave\",\"arguments\":{\"val\":-1}}");
-        assert!(parse(&b"[".repeat(LONGEST_LINE)).is_err());
+        assert!(parse(&b"[".repeat(LONGEST_COMMAND)).is_err());
+    }
+
+    /// The commands in `pieces`, which come one after another.
+    fn commands(pieces: &[&str]) -> Vec<String> {
+        let mut input = Input::default();
+        let mut commands = Vec::new();
+        for piece in pieces {
+            input.extend(piece.as_bytes());
+            while let Some(command) = input.take() {
+                commands.push(String::from_utf8(command).unwrap());
+            }
+        }
+        commands
+    }
+
+    #[rstest]
+    #[case(&["{\"a\":{}}{}"], &["{\"a\":{}}", "{}"])]
+    #[case(&["{\"a", "\":[1]", "}", "\r\n"], &["{\"a\":[1]}", "\r\n"])]
+    #[case(&["{\"}\\\"}\":1}"], &["{\"}\\\"}\":1}"])]
+    #[case(&["noise\n{}"], &["noise\n", "{}"])]
+    #[case(&["{\n}\n", "]", "{"], &["{\n}", "\n", "]"])]
+    fn a_command_ends_with_its_last_brace_however_it_comes(
+        #[case] pieces: &[&str],
+        #[case] expected: &[&str],
+    ) {
+        assert_eq!(commands(pieces), expected);
+        let bytes: Vec<String> = pieces.concat().chars().map(String::from).collect();
+        let bytes: Vec<&str> = bytes.iter().map(String::as_str).collect();
+        assert_eq!(commands(&bytes), expected, "byte by byte");
+    }
+
+    #[test]
+    fn what_never_ends_is_too_long_in_the_end() {
+        let mut input = Input::default();
+        input.extend(b"{\"");
+        input.extend(&vec![b'a'; LONGEST_COMMAND - 2]);
+        assert!(!input.is_too_long());
+        input.extend(b"a");
+        assert!(input.is_too_long() && !input.has_command());
     }
 }

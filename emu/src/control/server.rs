@@ -2,7 +2,7 @@
 
 use super::{
     commands,
-    protocol::{self, Arguments, Failure, LONGEST_LINE, Request},
+    protocol::{self, Arguments, Failure, Input, Request},
 };
 use crate::{
     machine::{Happening, MachineHandle, Observer},
@@ -162,8 +162,7 @@ impl Drop for ControlServer {
 struct Client {
     number: u64,
     stream: UnixStream,
-    /// Of a line that has not ended.
-    input: Vec<u8>,
+    input: Input,
     output: Vec<u8>,
     /// It has gone through the negotiation of capabilities.
     ready: bool,
@@ -195,7 +194,7 @@ impl Worker {
             }
             self.clients.iter_mut().for_each(Client::write);
             self.clients.retain(|client| !client.gone);
-            if self.clients.iter().any(Client::has_line) {
+            if self.clients.iter().any(Client::has_command) {
                 // Nobody would tell of what has been read already.
                 self.outbox.waker.wake();
             }
@@ -265,8 +264,8 @@ impl Worker {
         if client.wanted().contains(PollFlags::IN) {
             client.read();
         }
-        let Some(line) = client.take_line() else { return };
-        match protocol::parse(&line) {
+        let Some(command) = client.take_command() else { return };
+        match protocol::parse(&command) {
             Err((failure, id)) => client.say(&protocol::answer(Err(failure), id)),
             Ok(Request { name, arguments, id }) => match client.admit(&name, &arguments) {
                 Ok(None) => client.say(&protocol::answer(Ok(json!({})), id)),
@@ -297,7 +296,7 @@ impl Worker {
 
 impl Client {
     fn new(number: u64, stream: UnixStream) -> Client {
-        let (input, output) = (Vec::new(), Vec::new());
+        let (input, output) = (Input::default(), Vec::new());
         let mut client = Client { number, stream, input, output, ready: false, busy: false, gone: false };
         client.say(&protocol::greeting());
         client
@@ -308,14 +307,15 @@ impl Client {
         !self.busy && self.output.len() < FULL
     }
 
-    fn has_line(&self) -> bool {
-        self.may_ask() && protocol::end_of_command(&self.input).is_some()
+    /// Whether there is a command to be begun.
+    fn has_command(&self) -> bool {
+        self.may_ask() && self.input.has_command()
     }
 
     /// What is to be waited for.
     fn wanted(&self) -> PollFlags {
         let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::IN, self.may_ask() && protocol::end_of_command(&self.input).is_none());
+        wanted.set(PollFlags::IN, self.may_ask() && !self.input.has_command());
         wanted.set(PollFlags::OUT, !self.output.is_empty());
         wanted
     }
@@ -355,20 +355,19 @@ impl Client {
             Received::Nothing => {}
             Received::End => self.gone = true,
         }
-        if self.input.len() > LONGEST_LINE && protocol::end_of_command(&self.input).is_none() {
-            self.say(&protocol::answer(Err(Failure::new("the line is too long")), None));
+        if self.input.is_too_long() {
+            self.say(&protocol::answer(Err(Failure::new("the command is too long")), None));
             self.write();
             self.gone = true;
         }
     }
 
-    /// The next line that has something in it.
-    fn take_line(&mut self) -> Option<Vec<u8>> {
+    /// The next command. What is only blank is none.
+    fn take_command(&mut self) -> Option<Vec<u8>> {
         while self.may_ask() {
-            let end = protocol::end_of_command(&self.input)?;
-            let line: Vec<u8> = self.input.drain(..end).collect();
-            if !line.trim_ascii().is_empty() {
-                return Some(line);
+            let command = self.input.take()?;
+            if !command.trim_ascii().is_empty() {
+                return Some(command);
             }
         }
         None
