@@ -19,7 +19,10 @@ use crate::{
     image::Image,
     options::SpaceWatch,
 };
-use emu_core::backend::{BlockBackend, BlockError, BlockGeometry, BlockRequest, Data, Operation};
+use emu_core::{
+    backend::{BlockBackend, BlockError, BlockGeometry, BlockRequest, Data, Operation},
+    clock::{Polling, Sleep},
+};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
@@ -27,7 +30,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -42,10 +45,6 @@ const MOST_AT_ONCE: usize = 64 << 10;
 const LONG: usize = 256 << 10;
 /// How long until a write that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often the runner looks for more before it sleeps: some 60 microseconds after a wait that was worth it, since
-/// waking it would take as long; less and less after others.
-const SPINS: u32 = 1500;
-const FEWEST_SPINS: u32 = 50;
 
 pub(crate) struct Settings {
     /// For messages.
@@ -72,8 +71,8 @@ struct Shared {
     work: Condvar,
     /// Requests in the queue, to be looked at without the lock.
     waiting: AtomicUsize,
-    /// How long the runner looks for more, in spins.
-    spins: AtomicU32,
+    /// The next request often comes soon after the last one was done.
+    polling: Polling,
     /// Requests that have found no room.
     stuck: AtomicUsize,
     /// The threads end; what has no room is given up.
@@ -103,7 +102,7 @@ impl Disk {
             queue: Mutex::default(),
             work: Condvar::new(),
             waiting: AtomicUsize::new(0),
-            spins: AtomicU32::new(FEWEST_SPINS),
+            polling: Polling::default(),
             stuck: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             end: Condvar::new(),
@@ -205,12 +204,15 @@ impl Shared {
     fn serve(self: Arc<Self>) {
         let mut queue = self.queue.lock();
         loop {
-            self.run(&mut queue);
+            let sleep = self.run(&mut queue);
             queue.idle += 1;
             while !queue.handed && !self.ending.load(Ordering::Relaxed) {
                 self.work.wait(&mut queue);
             }
             queue.idle -= 1;
+            if let Some(sleep) = sleep {
+                sleep.over();
+            }
             if !std::mem::take(&mut queue.handed) {
                 return;
             }
@@ -218,36 +220,23 @@ impl Shared {
     }
 
     /// Runs until nothing is left, or somebody else runs.
-    fn run(self: &Arc<Self>, queue: &mut MutexGuard<'_, Queue>) {
-        let mut spins = self.spins.load(Ordering::Relaxed);
+    fn run(self: &Arc<Self>, queue: &mut MutexGuard<'_, Queue>) -> Option<Sleep<'_>> {
         loop {
             if let Some(request) = queue.requests.pop_front() {
                 self.waiting.store(queue.requests.len(), Ordering::Relaxed);
                 let still_runner =
                     MutexGuard::unlocked(queue, || Execution { shared: self, runner: true }.execute(request));
                 if !still_runner && std::mem::replace(&mut queue.running, true) {
-                    return;
+                    return None;
                 }
                 continue;
             }
-            MutexGuard::unlocked(queue, || self.spin(spins));
-            let found = !queue.requests.is_empty();
-            spins = if found { SPINS } else { (spins / 4).max(FEWEST_SPINS) };
-            self.spins.store(spins, Ordering::Relaxed);
-            if !found {
+            let ready = || self.waiting.load(Ordering::Relaxed) != 0 || self.ending.load(Ordering::Relaxed);
+            let sleep = MutexGuard::unlocked(queue, || self.polling.poll(ready));
+            if queue.requests.is_empty() {
                 queue.running = false;
-                return;
+                return sleep;
             }
-        }
-    }
-
-    /// The next request often comes soon after the last one was done.
-    fn spin(&self, spins: u32) {
-        for _ in 0..spins {
-            if self.waiting.load(Ordering::Relaxed) != 0 || self.ending.load(Ordering::Relaxed) {
-                return;
-            }
-            std::hint::spin_loop();
         }
     }
 
