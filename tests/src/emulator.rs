@@ -52,6 +52,26 @@ impl Emulator {
         Self::run().option("--kernel", kernel).option("--initrd", initrd).option("--append", LINUX_CONSOLE)
     }
 
+    /// `emu run` with a guest of Debian's kernel and its modules, and a shell on its console.
+    pub fn shell(guest: &GuestFiles) -> Self {
+        Self::run()
+            .option("--kernel", guest.kernel())
+            .option("--initrd", guest.modules_initrd())
+            .option("--append", format!("{LINUX_CONSOLE} task=shell"))
+    }
+
+    /// `emu run` with the Debian guest, 512 MiB and two virtio disks: its own, which stays as it is, and `script`, which
+    /// `xtask::guests::task` has written and the guest carries out.
+    pub fn debian_task(guest: &GuestFiles, script: &Path) -> Self {
+        Self::run()
+            .option("--kernel", guest.kernel())
+            .option("--initrd", guest.debian_initrd())
+            .option("--append", guests::task::command_line("/dev/vda", "/dev/vdb"))
+            .option("--memory", "512M")
+            .option("--disk", format!("{},format=raw,overlay", guest.debian_image().display()))
+            .option("--disk", format!("{},format=raw,readonly", script.display()))
+    }
+
     /// Adds an option with its value.
     pub fn option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.arg(name).arg(value);

@@ -113,6 +113,16 @@ impl Session {
         }
     }
 
+    /// Has the guest's shell do `command`, and asserts that it succeeded. Returns what was said meanwhile.
+    #[track_caller]
+    pub fn shell(&mut self, command: &str, limit: Duration) -> String {
+        // A sum, so that the echo of the line is not taken for its answer.
+        self.send(&format!("{command} && echo done-$((40 + 2)) || echo failed-$((40 + 2))\r"));
+        let said = self.expect("-42", limit);
+        assert!(said.ends_with("done-42"), "{command}: {said}");
+        said
+    }
+
     /// Waits for the end, and asserts the exit code. Returns everything that was said.
     #[track_caller]
     pub fn finish(mut self, code: i32, limit: Duration) -> String {

@@ -1,10 +1,7 @@
 //! A stock 32-bit kernel with a virtio disk, and with each network card: pings, and streams out and back.
 
 use crate::{PATIENCE, beside_others};
-use emu_tests::{
-    emulator::{Emulator, guest_or_skip, skip},
-    session::Session,
-};
+use emu_tests::emulator::{Emulator, guest_or_skip, skip};
 use rstest::rstest;
 use std::{
     fs::{self, File},
@@ -12,26 +9,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket},
     thread,
 };
-use xtask::guests::{Guest, GuestFiles};
+use xtask::guests::Guest;
 
 /// Bytes that go out and come back.
 const LEN: u64 = 6_000_000;
-
-/// The guest of 32-bit devices with a shell on its console, not started yet.
-fn shell_on(guest: &GuestFiles) -> Emulator {
-    Emulator::run()
-        .option("--kernel", guest.kernel())
-        .option("--initrd", guest.modules_initrd())
-        .option("--append", "console=ttyS0,115200 quiet task=shell")
-}
-
-/// Runs a command in the guest's shell to its end.
-#[track_caller]
-fn run(session: &mut Session, command: &str) {
-    session.send(&format!("{command} && echo done-$((40 + 2)) || echo failed-$((40 + 2))\n"));
-    let said = session.expect("-42", PATIENCE);
-    assert!(said.ends_with("done-42"), "{command}: {said}");
-}
 
 /// Takes one stream to its end, and sends it back. Returns the port.
 fn echo_once() -> u16 {
@@ -54,16 +35,19 @@ fn a_32_bit_guest_has_network(#[case] model: &str, #[case] driver: &str) {
     let Some(guest) = guest_or_skip(Guest::Devices686) else { return };
     let _host = beside_others();
     let port = echo_once();
-    let mut session = shell_on(&guest).option("--net", format!("user,model={model}")).start();
+    let mut session = Emulator::shell(&guest).option("--net", format!("user,model={model}")).start();
     session.expect("emu-guest: ready", PATIENCE);
-    run(&mut session, &format!("modprobe {driver}"));
-    run(&mut session, &format!("basename $(readlink /sys/class/net/eth0/device/driver) | grep -x {driver}"));
-    run(&mut session, "ip address add 10.0.2.15/24 dev eth0 && ip link set eth0 up");
-    run(&mut session, "ping -c 3 10.0.2.2");
-    run(&mut session, "ping -c 3 -s 5000 10.0.2.2");
-    run(&mut session, &format!("head -c {LEN} /dev/urandom > /tmp/out"));
-    run(&mut session, &format!("nc 10.0.2.2 {port} < /tmp/out > /tmp/back"));
-    run(&mut session, "[ $(md5sum < /tmp/out | cut -c1-32) = $(md5sum < /tmp/back | cut -c1-32) ]");
+    session.shell(&format!("modprobe {driver}"), PATIENCE);
+    session.shell(
+        &format!("basename $(readlink /sys/class/net/eth0/device/driver) | grep -x {driver}"),
+        PATIENCE,
+    );
+    session.shell("ip address add 10.0.2.15/24 dev eth0 && ip link set eth0 up", PATIENCE);
+    session.shell("ping -c 3 10.0.2.2", PATIENCE);
+    session.shell("ping -c 3 -s 5000 10.0.2.2", PATIENCE);
+    session.shell(&format!("head -c {LEN} /dev/urandom > /tmp/out"), PATIENCE);
+    session.shell(&format!("nc 10.0.2.2 {port} < /tmp/out > /tmp/back"), PATIENCE);
+    session.shell("[ $(md5sum < /tmp/out | cut -c1-32) = $(md5sum < /tmp/back | cut -c1-32) ]", PATIENCE);
     session.send("poweroff -f\n");
     session.finish(0, PATIENCE);
 }
@@ -77,10 +61,11 @@ fn a_32_bit_guest_has_a_disk() {
     let content: Vec<u8> = (0..LEN as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
     File::create(&image).unwrap().write_all(&content).unwrap();
     File::options().write(true).open(&image).unwrap().set_len(32 << 20).unwrap();
-    let mut session = shell_on(&guest).option("--disk", format!("{},format=raw", image.display())).start();
+    let mut session =
+        Emulator::shell(&guest).option("--disk", format!("{},format=raw", image.display())).start();
     session.expect("emu-guest: ready", PATIENCE);
     // The first eight megabytes once more, sixteen further on.
-    run(&mut session, "dd if=/dev/vda of=/dev/vda bs=1M count=8 seek=16 conv=fsync");
+    session.shell("dd if=/dev/vda of=/dev/vda bs=1M count=8 seek=16 conv=fsync", PATIENCE);
     session.send("poweroff -f\n");
     session.finish(0, PATIENCE);
     let written = fs::read(&image).unwrap();
@@ -118,11 +103,11 @@ fn a_guest_pings_the_outside() {
     };
     let Some(guest) = guest_or_skip(Guest::Devices686) else { return };
     let _host = beside_others();
-    let mut session = shell_on(&guest).option("--net", "user").start();
+    let mut session = Emulator::shell(&guest).option("--net", "user").start();
     session.expect("emu-guest: ready", PATIENCE);
-    run(&mut session, "ip address add 10.0.2.15/24 dev eth0 && ip link set eth0 up");
-    run(&mut session, "ip route add default via 10.0.2.2");
-    run(&mut session, &format!("ping -c 3 {address}"));
+    session.shell("ip address add 10.0.2.15/24 dev eth0 && ip link set eth0 up", PATIENCE);
+    session.shell("ip route add default via 10.0.2.2", PATIENCE);
+    session.shell(&format!("ping -c 3 {address}"), PATIENCE);
     session.send("poweroff -f\n");
     session.finish(0, PATIENCE);
 }

@@ -9,7 +9,7 @@ use std::{
     thread,
     time::Duration,
 };
-use xtask::guests::{Guest, GuestFiles, task};
+use xtask::guests::{Guest, task};
 
 /// How long the host's disk stays full.
 const FULL: Duration = Duration::from_secs(6);
@@ -61,33 +61,32 @@ impl Drop for Small {
     }
 }
 
-/// A guest that writes 48 MiB to an image in `small`, where 40 are taken.
-fn writer(guest: &GuestFiles, folder: &Path, small: &Small) -> Emulator {
+/// A guest that writes 48 MiB to an image where there is room for a part of them, not started yet; and that place. Nothing,
+/// after saying why, where it cannot be had.
+fn writer(folder: &Path) -> Option<(Emulator, Small)> {
+    let guest = guest_or_skip(Guest::Debian)?;
+    let small = match Small::mount(&folder.join("small")) {
+        Ok(small) => small,
+        Err(reason) => {
+            skip(&format!("a tmpfs cannot be mounted: {reason}"));
+            return None;
+        }
+    };
     let script = folder.join("script.raw");
     task::write_disk(&script, SCRIPT, &[]).unwrap();
     let image = small.0.join("disk.raw");
     File::create(&image).unwrap().set_len(48 << 20).unwrap();
     fs::write(small.0.join("ballast"), vec![1; 40 << 20]).unwrap();
-    Emulator::run()
-        .option("--kernel", guest.kernel())
-        .option("--initrd", guest.debian_initrd())
-        .option("--append", task::command_line("/dev/vda", "/dev/vdb"))
-        .option("--memory", "512M")
-        .option("--disk", format!("{},format=raw,overlay", guest.debian_image().display()))
-        .option("--disk", format!("{},format=raw,readonly", script.display()))
-        .option("--disk", format!("{},format=raw", image.display()))
+    let disk = format!("{},format=raw", image.display());
+    Some((Emulator::debian_task(&guest, &script).option("--disk", disk), small))
 }
 
 #[test]
 fn a_full_host_disk_pauses_the_guest_which_then_goes_on_and_saw_no_time_pass() {
-    let Some(guest) = guest_or_skip(Guest::Debian) else { return };
     let _host = beside_others();
     let folder = tempfile::tempdir().unwrap();
-    let small = match Small::mount(&folder.path().join("small")) {
-        Ok(small) => small,
-        Err(reason) => return skip(&format!("a tmpfs cannot be mounted: {reason}")),
-    };
-    let mut session = writer(&guest, folder.path(), &small).start();
+    let Some((guest, small)) = writer(folder.path()) else { return };
+    let mut session = guest.start();
 
     session.expect("emu-guest: writes", PATIENCE);
     let line = session.expect_line("disk.raw: no room on ", PATIENCE);
@@ -110,14 +109,10 @@ fn a_full_host_disk_pauses_the_guest_which_then_goes_on_and_saw_no_time_pass() {
 
 #[test]
 fn a_guest_that_waits_for_room_can_be_ended_by_its_user() {
-    let Some(guest) = guest_or_skip(Guest::Debian) else { return };
     let _host = beside_others();
     let folder = tempfile::tempdir().unwrap();
-    let small = match Small::mount(&folder.path().join("small")) {
-        Ok(small) => small,
-        Err(reason) => return skip(&format!("a tmpfs cannot be mounted: {reason}")),
-    };
-    let mut session = writer(&guest, folder.path(), &small).start_on_terminal();
+    let Some((guest, _small)) = writer(folder.path()) else { return };
+    let mut session = guest.start_on_terminal();
 
     session.expect("the machine is paused until there is some", PATIENCE);
     session.send("\x01x");

@@ -29,13 +29,7 @@ fn a_guest_reads_and_writes_a_shared_folder() {
     let script = folder.path().join("script.raw");
     task::write_disk(&script, SCRIPT, &[]).unwrap();
 
-    let mut session = Emulator::run()
-        .option("--kernel", guest.kernel())
-        .option("--initrd", guest.debian_initrd())
-        .option("--append", task::command_line("/dev/vda", "/dev/vdb"))
-        .option("--memory", "512M")
-        .option("--disk", format!("{},format=raw,overlay", guest.debian_image().display()))
-        .option("--disk", format!("{},format=raw,readonly", script.display()))
+    let mut session = Emulator::debian_task(&guest, &script)
         .option("--share", format!("{},tag=work", shared.display()))
         .start();
     session.expect("emu-guest: shared", PATIENCE);

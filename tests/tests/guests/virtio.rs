@@ -15,30 +15,10 @@ use std::{
     thread,
     time::Duration,
 };
-use xtask::{
-    guests::{Guest, GuestFiles},
-    workspace::is_installed,
-};
+use xtask::{guests::Guest, workspace::is_installed};
 
 /// MiB of the guest's memory that is used for a while.
 const FILLED: u64 = 300;
-
-/// The guest of devices with a shell on its console, not started yet.
-fn shell_on(guest: &GuestFiles) -> Emulator {
-    Emulator::run()
-        .option("--kernel", guest.kernel())
-        .option("--initrd", guest.modules_initrd())
-        .option("--append", "console=ttyS0,115200 quiet task=shell")
-}
-
-/// Runs a command in the guest's shell to its end.
-#[track_caller]
-fn run(session: &mut Session, command: &str) -> String {
-    session.send(&format!("{command} && echo done-$((40 + 2)) || echo failed-$((40 + 2))\n"));
-    let said = session.expect("-42", PATIENCE);
-    assert!(said.ends_with("done-42"), "{command}: {said}");
-    said
-}
 
 #[test]
 fn a_guest_has_ports_randomness_and_sockets() {
@@ -49,7 +29,7 @@ fn a_guest_has_ports_randomness_and_sockets() {
     let _host = beside_others();
     let folder = tempfile::tempdir().unwrap();
     let [port, vsock, console] = ["port", "vsock", "console"].map(|name| folder.path().join(name));
-    let mut session = shell_on(&guest)
+    let mut session = Emulator::shell(&guest)
         .option("--memory", "192M")
         .flag("--rng")
         .option("--virtio-console", format!("file:{}", console.display()))
@@ -58,13 +38,13 @@ fn a_guest_has_ports_randomness_and_sockets() {
         .start();
     session.expect("emu-guest: ready", PATIENCE);
     for driver in ["virtio-rng", "virtio_console", "vmw_vsock_virtio_transport"] {
-        run(&mut session, &format!("modprobe {driver}"));
+        session.shell(&format!("modprobe {driver}"), PATIENCE);
     }
-    run(&mut session, "mdev -s; echo over hvc0 > /dev/hvc0");
+    session.shell("mdev -s; echo over hvc0 > /dev/hvc0", PATIENCE);
     // The console is a port too; the name tells which is which.
-    run(
-        &mut session,
+    session.shell(
         "port=$(grep -l org.example.test /sys/class/virtio-ports/*/name) && exec 3<>/dev/$(basename ${port%/name})",
+        PATIENCE,
     );
     let mut socket = UnixStream::connect(&port).unwrap();
     randomness(&mut session, &mut socket);
@@ -79,7 +59,7 @@ fn a_guest_has_ports_randomness_and_sockets() {
 /// Bytes of the entropy device, which come by the port, look random: as many ones as zeroes, nibbles all as often. The
 /// limits are such that good bytes fail once in millions of runs.
 fn randomness(session: &mut Session, port: &mut UnixStream) {
-    assert!(run(session, "cat /sys/class/misc/hw_random/rng_current").contains("virtio_rng.0"));
+    assert!(session.shell("cat /sys/class/misc/hw_random/rng_current", PATIENCE).contains("virtio_rng.0"));
     session.send("dd if=/dev/hwrng bs=4096 count=16 iflag=fullblock >&3\n");
     let mut bytes = vec![0; 65536];
     port.read_exact(&mut bytes).unwrap();
@@ -113,7 +93,7 @@ fn send_program(session: &mut Session, port: &mut UnixStream, program: &[u8]) {
     writer.join().unwrap();
     assert!(back == program, "the port changes bytes");
     session.expect("port: echoed", PATIENCE);
-    run(session, "chmod +x /bin/vsock");
+    session.shell("chmod +x /bin/vsock", PATIENCE);
 }
 
 /// Bytes that are not all the same.
@@ -194,14 +174,14 @@ fn falls_to(session: &Session, most: u64) {
 fn memory_that_a_guest_frees_is_the_hosts_again() {
     let Some(guest) = guest_or_skip(Guest::Devices) else { return };
     let _host = beside_others();
-    let mut session = shell_on(&guest).option("--memory", "512M").option("--balloon", "on").start();
+    let mut session = Emulator::shell(&guest).option("--memory", "512M").option("--balloon", "on").start();
     session.expect("emu-guest: ready", PATIENCE);
-    run(&mut session, "mount -t tmpfs -o size=400m none /mnt");
-    run(&mut session, &format!("dd if=/dev/zero of=/mnt/x bs=1M count={FILLED}"));
-    run(&mut session, "modprobe virtio_balloon");
+    session.shell("mount -t tmpfs -o size=400m none /mnt", PATIENCE);
+    session.shell(&format!("dd if=/dev/zero of=/mnt/x bs=1M count={FILLED}"), PATIENCE);
+    session.shell("modprobe virtio_balloon", PATIENCE);
     let full = resident(&session);
     assert!(full >= FILLED, "{full} MiB");
-    run(&mut session, "rm /mnt/x");
+    session.shell("rm /mnt/x", PATIENCE);
     falls_to(&session, full - FILLED * 3 / 4);
     session.send("poweroff -f\n");
     session.finish(0, PATIENCE);
@@ -217,24 +197,24 @@ fn a_balloon_takes_memory_and_gives_it_back_when_there_is_none() {
     let mut file = File::create(&disk).unwrap();
     (0..FILLED)
         .for_each(|number| file.write_all(&sample((1 << 20) + number as usize)[number as usize..]).unwrap());
-    let mut session = shell_on(&guest)
+    let mut session = Emulator::shell(&guest)
         .option("--memory", "512M")
         .option("--balloon", "192M")
         .option("--disk", format!("{},format=raw", disk.display()))
         .start();
     session.expect("emu-guest: ready", PATIENCE);
     // What is in the page cache stays there only while the disk is open.
-    run(&mut session, "exec 3< /dev/vda && cat /dev/vda > /dev/null");
+    session.shell("exec 3< /dev/vda && cat /dev/vda > /dev/null", PATIENCE);
     let full = resident(&session);
     assert!(full >= FILLED, "{full} MiB");
-    run(&mut session, "modprobe virtio_balloon");
+    session.shell("modprobe virtio_balloon", PATIENCE);
     // The balloon takes the 150 MiB or so first that have never been used.
     falls_to(&session, full - 120);
-    run(&mut session, "mount -t tmpfs -o size=400m none /mnt");
-    run(&mut session, "cat /dev/vda > /mnt/x");
-    run(&mut session, "[ $(md5sum < /mnt/x | cut -c1-32) = $(md5sum < /dev/vda | cut -c1-32) ]");
+    session.shell("mount -t tmpfs -o size=400m none /mnt", PATIENCE);
+    session.shell("cat /dev/vda > /mnt/x", PATIENCE);
+    session.shell("[ $(md5sum < /mnt/x | cut -c1-32) = $(md5sum < /dev/vda | cut -c1-32) ]", PATIENCE);
     assert!(resident(&session) >= FILLED);
-    run(&mut session, "! dmesg | grep 'Killed process'");
+    session.shell("! dmesg | grep 'Killed process'", PATIENCE);
     session.send("poweroff -f\n");
     session.finish(0, PATIENCE);
 }
