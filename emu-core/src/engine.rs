@@ -9,7 +9,11 @@ use crate::clock::Polling;
 pub use no_devices::{FewDevices, NoDevices};
 use parking_lot::{Condvar, Mutex};
 use std::{
-    sync::atomic::{AtomicI64, AtomicU32, Ordering},
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,6 +68,12 @@ pub mod request {
     pub const TRANSLATED: u32 = 1 << 7;
 }
 
+/// What has a vCPU look at its requests while hardware executes it, which does not poll.
+pub trait Kick: Send + Sync + fmt::Debug {
+    /// A request has been raised. Called from any thread, with locks of devices held: does not block.
+    fn kick(&self);
+}
+
 /// The wires into one vCPU. Any thread may raise a request; the vCPU sees it at the next instruction boundary
 /// that polls ([`attention`](Self::attention)), or wakes from HLT.
 #[derive(Debug, Default)]
@@ -77,6 +87,7 @@ pub struct VcpuSignal {
     lock: Mutex<()>,
     wake: Condvar,
     polling: Polling,
+    kick: OnceLock<Arc<dyn Kick>>,
 }
 
 impl VcpuSignal {
@@ -84,9 +95,18 @@ impl VcpuSignal {
     pub fn raise(&self, bits: u32) {
         self.requests.fetch_or(bits, Ordering::SeqCst);
         self.attention.store(i64::MAX, Ordering::SeqCst);
+        if let Some(kick) = self.kick.get() {
+            kick.kick();
+        }
         // Taking the lock orders this against a vCPU between its check and its sleep.
         drop(self.lock.lock());
         self.wake.notify_one();
+    }
+
+    /// From now on `kick` is kicked at each request. The first one stays.
+    pub fn set_kick(&self, kick: Arc<dyn Kick>) {
+        // There is one engine of hardware for a vCPU as long as it lives.
+        let _ = self.kick.set(kick);
     }
 
     /// Raises a start-up IPI with `vector`.

@@ -150,9 +150,11 @@ impl Default for EngineSpec {
 /// Engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum EngineKind {
-    /// The fastest one that this host has: at present jit where there is a code generator for it, else interp
+    /// The fastest one that this host has: kvm, jit or interp, in this order
     #[default]
     Auto,
+    /// The host's processor, as far as its KVM can be trusted with the guest, and jit for the rest; or an error
+    Kvm,
     /// The interpreter alone
     Interp,
     /// The interpreter, and translated code where code is hot

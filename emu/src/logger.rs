@@ -16,7 +16,7 @@ use std::{
 pub const DEFAULT_FILTER: &str = "warn";
 
 /// Parts of emu that a filter can name: the crates.
-const PARTS: [&str; 5] = ["emu", "emu_core", "emu_devices", "emu_jit", "firmware"];
+const PARTS: [&str; 6] = ["emu", "emu_accel", "emu_core", "emu_devices", "emu_jit", "firmware"];
 
 /// Code generators, which tell of every function that they make. What they refuse `emu_jit` tells.
 const NOT_OURS: [&str; 3] = ["cranelift_codegen", "cranelift_frontend", "regalloc2"];

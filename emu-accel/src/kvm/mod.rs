@@ -10,15 +10,18 @@
 mod error;
 mod fpu;
 mod hole;
+mod kick;
 mod msrs;
 mod probe;
 mod registers;
+mod user_cpu;
 mod vcpu;
 mod vm;
 
 pub use error::{Error, Unavailable};
 pub use hole::Hole;
 pub use probe::{Probe, Service};
+pub use user_cpu::{UserCpu, UserExit};
 pub use vcpu::{Stop, Vcpu};
 pub use vm::Vm;
 

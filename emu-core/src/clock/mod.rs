@@ -10,6 +10,7 @@ mod polling;
 mod timers;
 mod vm_clock;
 
+pub use host::nanos as host_nanos;
 pub use polling::{Polling, Sleep};
 pub use timers::{Timer, TimerQueue};
 pub use vm_clock::{VmClock, wall_clock, wall_clock_seconds};

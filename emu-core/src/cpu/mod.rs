@@ -7,10 +7,12 @@ mod mode;
 mod observe;
 mod registers;
 pub mod slot;
+mod user_code;
 
 pub use flags::{AUX_AF, AUX_CARRIES, LazyFlags};
 pub use mode::Mode;
 pub use observe::{Observe, ObservedAccess};
+pub use user_code::UserCode;
 
 use crate::{
     arch::{Exception, Flags, Seg, Segment},
@@ -98,6 +100,8 @@ pub struct Cpu {
     pub trace: Option<Box<dyn Trace>>,
     /// What an embedder wants to see.
     pub observe: Observe,
+    /// Whether somebody else may execute user code.
+    pub user_code: UserCode,
 }
 
 /// A listener to what a CPU does. Asked for by `--trace`; costs nothing when absent.
@@ -177,6 +181,7 @@ impl Cpu {
             executed: 0,
             trace: None,
             observe: Observe::default(),
+            user_code: UserCode::default(),
         });
         cpu.load_state(&state);
         cpu

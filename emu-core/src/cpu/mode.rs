@@ -147,12 +147,14 @@ impl Cpu {
     pub fn mode_changed(&mut self) {
         self.compute_mode();
         self.mmu.set_context(&self.control, self.eflags, self.cpl == 3);
+        self.look_for_user_code();
     }
 
     /// As [`mode_changed`](Self::mode_changed), where control registers are what they were.
     pub fn level_changed(&mut self) {
         self.compute_mode();
         self.mmu.set_privilege(self.eflags, self.cpl == 3);
+        self.look_for_user_code();
     }
 
     fn compute_mode(&mut self) {

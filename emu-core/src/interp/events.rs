@@ -65,6 +65,7 @@ impl Cpu {
             && let Some(vector) = self.io.clone().acknowledge_interrupt(self.id)
         {
             self.wake();
+            self.user_code_interrupted();
             interrupt::deliver_interrupt(self, vector);
         }
     }
@@ -84,6 +85,7 @@ impl Cpu {
                     }
                 }
                 MemoryEvent::CodeWritten(page, granules) => {
+                    self.mmu.code_changes(page);
                     self.blocks.invalidate(page, granules, &mut self.hot);
                 }
                 MemoryEvent::FlushTlb => self.mmu.flush_all(),

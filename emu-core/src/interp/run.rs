@@ -19,6 +19,9 @@ pub(super) const SLICE: i64 = 50_000;
 pub enum Stop {
     /// [`request::STOP`] was raised.
     Requested,
+    /// What comes next is 64-bit user code, in an address space whose code was interrupted before or was
+    /// [asked for](crate::cpu::UserCode::due). Only with somebody [beside](crate::cpu::UserCode).
+    UserCode,
 }
 
 impl Cpu {
@@ -32,10 +35,13 @@ impl Cpu {
 
     fn run_until_asked(&mut self) -> Stop {
         loop {
-            if self.signal.attention().load(Ordering::Acquire) != 0
-                && let Some(stop) = self.serve_requests()
-            {
-                return stop;
+            if self.signal.attention().load(Ordering::Acquire) != 0 {
+                if let Some(stop) = self.serve_requests() {
+                    return stop;
+                }
+                if self.is_user_code_due() {
+                    return Stop::UserCode;
+                }
             }
             if self.events.activity != Activity::Active {
                 self.sleep();

@@ -1,12 +1,13 @@
 //! Forgetting translations: writes of CR3, INVLPG and INVPCID, code in a page. SDM vol. 3, 4.10.4.
 
-use super::{Mmu, spaces::PCID, tlb::Tlb};
+use super::{Forgotten, Mmu, spaces::PCID, tlb::Tlb};
 
 impl Mmu {
     /// CR3 has been written: forget all but global translations.
     pub fn set_cr3(&mut self, cr3: u64, pdpte: [u64; 4]) {
         self.context.cr3 = cr3;
         self.context.pdpte = pdpte;
+        self.beside.note(Forgotten::Everything);
         self.flush_non_global();
     }
 
@@ -18,6 +19,9 @@ impl Mmu {
                 self.flush_non_global();
             }
             return;
+        }
+        if !keep {
+            self.beside.note(Forgotten::Space(cr3 & PCID));
         }
         self.next_generation();
         let mut left = self.spaces.fresh();
@@ -43,12 +47,14 @@ impl Mmu {
 
     /// The translations of `pcid`, which is not the current one, are good no more.
     pub fn flush_pcid(&mut self, pcid: u64) {
+        self.beside.note(Forgotten::Space(pcid));
         self.spaces.forget(pcid);
     }
 
     /// Forgets everything.
     pub fn flush_all(&mut self) {
         self.new_generation();
+        self.beside.note(Forgotten::Everything);
         self.tables.iter_mut().for_each(Tlb::flush_all);
         self.fetch.flush_all();
         self.spaces.clear();
@@ -57,6 +63,7 @@ impl Mmu {
 
     /// Forgets everything but global pages, of all PCIDs.
     pub fn flush_all_non_global(&mut self) {
+        self.beside.note(Forgotten::Everything);
         self.spaces.clear();
         self.flush_non_global();
     }
@@ -64,6 +71,7 @@ impl Mmu {
     /// Forgets everything but global pages, of the current PCID.
     pub fn flush_non_global(&mut self) {
         self.next_generation();
+        self.beside.note(Forgotten::Space(self.pcid()));
         self.links.drop_local();
         self.tables.iter_mut().for_each(Tlb::flush_non_global);
         self.fetch.take_local(|_| ());
@@ -72,6 +80,7 @@ impl Mmu {
     /// INVLPG: forgets the page at `linear`.
     pub fn flush_page(&mut self, linear: u64) {
         self.next_generation();
+        self.beside.note(Forgotten::Page { pcid: self.pcid(), linear });
         self.tables.iter_mut().for_each(|table| table.flush_page(linear));
         self.fetch.flush_page(linear);
         if self.links.was_fetched(linear) {
@@ -85,11 +94,16 @@ impl Mmu {
 
     /// Gives up direct write access to the guest-physical page `page`. Returns whether there was any.
     pub fn protect_from_writes(&mut self, page: u64) -> bool {
-        let mut any = false;
+        let mut any = self.beside.protect(page);
         for table in &mut self.tables {
             any |= table.protect(page);
         }
         self.spaces.protect(page) | any
+    }
+
+    /// What is in the guest-physical page `page` is about to change, and code was made of it.
+    pub fn code_changes(&mut self, page: u64) {
+        self.beside.note(Forgotten::Code(page));
     }
 
     /// Makes all links between pages, and whatever is known by instruction pointer, invalid.

@@ -5,6 +5,7 @@
 //! look at the privilege level. A TLB may always forget; this one remembers the last few PCIDs (see `spaces`).
 
 mod access;
+mod beside;
 mod context;
 mod fetch;
 mod forget;
@@ -17,6 +18,8 @@ mod walk;
 mod wrap;
 
 pub use access::Privilege;
+use beside::Beside;
+pub use beside::{Forgotten, UserPage};
 use context::Context;
 pub use context::Paging;
 use fetch::{FetchEntry, FetchTlb};
@@ -68,6 +71,8 @@ pub struct Mmu {
     fetch: FetchTlb,
     /// Address spaces that are not the current one.
     spaces: Spaces,
+    /// What somebody else keeps of this vCPU's translations.
+    beside: Beside,
     context: Context,
     /// Linear ranges of enabled data breakpoints: (first, last, bit of DR6, on reads too).
     pub(crate) watch: Vec<(u64, u64, u64, bool)>,
@@ -101,6 +106,7 @@ impl Mmu {
             tables,
             fetch: FetchTlb::new(),
             spaces: Spaces::default(),
+            beside: Beside::default(),
             context: Context::default(),
             watch: Vec::new(),
             observed: Vec::new(),

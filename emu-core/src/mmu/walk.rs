@@ -1,6 +1,6 @@
 //! Page walks: 32-bit, PAE, 4-level and 5-level paging. SDM vol. 3, 4.3 to 4.6.
 
-use super::{Context, Mmu, Paging};
+use super::{Context, Mmu, Paging, UserPage};
 use crate::{
     arch::{Exception, Flags, PageFaultCode},
     memory::PhysicalMemory,
@@ -122,6 +122,28 @@ impl Mmu {
             }
         }
         Ok(())
+    }
+
+    /// What an access of user code to the page at `linear` may do without changing an entry: before the A20 gate, and
+    /// whatever protection keys say of its data. There is paging.
+    pub(super) fn settled_user_page(&self, linear: u64) -> Option<UserPage> {
+        let path = self.context.path(&self.memory, linear).ok()?;
+        let is_accessed = path.visited[..path.depth].iter().all(|visited| visited.value & entry::A != 0);
+        if !is_accessed || path.rights & entry::US == 0 {
+            return None;
+        }
+        Some(UserPage {
+            physical: path.physical(linear & !((1 << path.page_shift) - 1)),
+            shift: path.page_shift,
+            writable: path.rights & entry::RW != 0 && path.leaf & entry::D != 0,
+            executable: !path.no_execute,
+        })
+    }
+
+    /// Whether the page at `linear`, which is present, has protection key 0 and that key denies nothing.
+    pub(super) fn ignores_keys(&self, linear: u64) -> bool {
+        let path = self.context.path(&self.memory, linear);
+        self.context.pkru & 3 == 0 && path.is_ok_and(|path| path.leaf >> 59 & 15 == 0)
     }
 
     /// Sets accessed bits along the path, and the leaf's dirty bit for a write. Returns the leaf as it now is.

@@ -15,6 +15,7 @@ mod ata;
 mod boot;
 mod chipset;
 mod cpu_io;
+mod engines;
 mod firmware_setup;
 mod handle;
 mod isa;
@@ -32,12 +33,13 @@ mod trace;
 mod vcpu;
 mod virtio;
 
+pub use engines::{Engine, EngineReport};
 pub use handle::MachineHandle;
 pub use lifecycle::{Happening, Observer};
 pub use run_state::RunState;
 
 use crate::{
-    config::{CpuSpec, EngineKind, EngineSpec, MIB, MachineConfig},
+    config::{CpuSpec, MIB, MachineConfig},
     console::{HostPorts, HostSpace, Room},
     control::{ControlServer, ControlSocket},
     exit::{ExitReason, OptionError, RunError},
@@ -51,10 +53,9 @@ use emu_core::{
     engine::{CpuIo, VcpuSignal},
     memory::{GuestMemory, MemoryError, PhysicalMemory},
     mmu,
-    region::Translator,
     state::CpuState,
 };
-use emu_jit::JitError;
+use engines::Engines;
 use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle, Next};
 use run_state::Holds;
@@ -68,30 +69,6 @@ pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunErr
     Machine::build(config, ports)?.run()
 }
 
-/// The translator for `config`'s engine, for vCPUs with `memory`; none for the interpreter.
-fn translator(
-    config: &MachineConfig,
-    memory: &Arc<PhysicalMemory>,
-) -> Result<Option<Arc<dyn Translator>>, RunError> {
-    let EngineSpec { kind, jit_threads, jit_cache, thresholds, perf, stress } = config.engine;
-    if kind == EngineKind::Interp {
-        return Ok(None);
-    }
-    let (threads, cache) = (jit_threads as usize, jit_cache as usize);
-    let (perf, stress) = (perf.map(Into::into), stress.map(Into::into));
-    let options = emu_jit::Options { threads, cache, thresholds, perf, stress };
-    match emu_jit::translator(options, memory) {
-        Ok(translator) => Ok(Some(translator)),
-        // Whoever asked for a file for perf by name wants to know that there is none.
-        Err(error @ JitError::Perf(..)) => Err(anyhow::Error::new(error).context("--jit-perf").into()),
-        Err(error) if kind == EngineKind::Auto => {
-            log::warn!("--engine auto: the interpreter alone ({error})");
-            Ok(None)
-        }
-        Err(error) => Err(anyhow::Error::new(error).context("--engine jit").into()),
-    }
-}
-
 /// A machine, as its own thread has it.
 pub struct Machine {
     config: MachineConfig,
@@ -102,6 +79,7 @@ pub struct Machine {
     chipset: Chipset,
     lifecycle: Arc<Lifecycle>,
     timers: Arc<TimerQueue>,
+    engines: Engines,
     vcpus: Vcpus,
     /// Where the vCPUs stand, or stood last.
     states: Vec<CpuState>,
@@ -139,16 +117,17 @@ impl Machine {
         let console = Console::new(inputs, &chipset, &lifecycle);
         let io: Arc<dyn CpuIo> =
             Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
-        let translator = translator(&config, &memory)?;
+        let mut engines = Engines::new(&config, &memory);
+        let assignments = engines.first(&model)?;
         let parts = signals.into_iter().map(|signal| VcpuParts {
             model: model.clone(),
             memory: memory.clone(),
             signal,
             io: io.clone(),
             trace: traces.of_vcpu(),
-            translator: translator.clone(),
         });
         let vcpus = Vcpus::start(parts)?;
+        vcpus.assign(assignments);
         let (states, starts) = (Vec::new(), true);
         Ok(Machine {
             config,
@@ -159,6 +138,7 @@ impl Machine {
             chipset,
             lifecycle,
             timers,
+            engines,
             vcpus,
             states,
             starts,
@@ -198,6 +178,20 @@ impl Machine {
     /// The physical address that `linear` leads to on a processor in `state`; `None` if nothing is mapped there.
     pub fn linear_to_physical(&self, state: &CpuState, linear: u64) -> Option<u64> {
         mmu::linear_to_physical(&state.control, self.model.physical_address_bits(), &self.memory, linear)
+    }
+
+    /// What executes it.
+    pub fn engine(&self) -> EngineReport {
+        self.engines.report()
+    }
+
+    /// Has `engine` execute it from here on. Every vCPU stands.
+    ///
+    /// # Errors
+    /// Why that cannot be, as one sentence; then everything stays as it is.
+    pub fn set_engine(&mut self, engine: Engine) -> Result<(), String> {
+        self.vcpus.assign(self.engines.change(engine, &self.model)?);
+        Ok(())
     }
 
     /// Memory.

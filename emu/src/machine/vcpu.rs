@@ -3,6 +3,7 @@
 //! The threads live as long as the machine. A CPU is made on its own thread, because it holds pointers into its
 //! own tables; they are made one after the other, because the record of code numbers them as they come.
 
+use super::engines::Assignment;
 use emu_core::{
     arch::Seg,
     cpu::{Cpu, Trace},
@@ -39,8 +40,6 @@ pub struct VcpuParts {
     pub io: Arc<dyn CpuIo>,
     /// Its trace.
     pub trace: Option<Box<dyn Trace>>,
-    /// What translates its hot code.
-    pub translator: Option<Arc<dyn Translator>>,
 }
 
 /// The threads of all vCPUs.
@@ -51,16 +50,18 @@ pub struct Vcpus {
 
 struct Thread {
     signal: Arc<VcpuSignal>,
-    /// How to run; closed, it ends the thread.
+    /// What to do; closed, it ends the thread.
     runs: Option<Sender<Course>>,
     handle: Option<JoinHandle<()>>,
 }
 
-/// Where a vCPU runs from.
+/// What a vCPU is to do.
 enum Course {
-    /// This state, in memory that was written behind its back.
+    /// Change what executes it.
+    Assign(Box<Assignment>),
+    /// Run from this state, in memory that was written behind its back.
     Start(Box<CpuState>),
-    /// Where it stopped.
+    /// Run from where it stopped.
     GoOn,
 }
 
@@ -75,11 +76,13 @@ impl Vcpus {
             let (tell_ready, ready) = mpsc::channel();
             let stopped = tell_stopped.clone();
             let body = move || {
-                let mut cpu = make(number, parts);
+                let mut vcpu = Vcpu::new(number, parts);
                 // Both receivers wait for nothing else; if they are gone, so is the machine.
                 let _ = tell_ready.send(());
                 for course in courses {
-                    let _ = stopped.send((number, run(&mut cpu, course)));
+                    if let Some(state) = vcpu.take(course) {
+                        let _ = stopped.send((number, state));
+                    }
                 }
             };
             let handle = thread::Builder::new().name(format!("vcpu{number}")).stack_size(STACK).spawn(body);
@@ -88,6 +91,15 @@ impl Vcpus {
             threads.push(Thread { signal, runs: Some(runs), handle: Some(handle) });
         }
         Ok(Vcpus { threads, stopped })
+    }
+
+    /// Says what executes each vCPU from its next run on. They stand.
+    pub fn assign(&self, assignments: Vec<Assignment>) {
+        for (thread, assignment) in self.threads.iter().zip(assignments) {
+            if let Some(runs) = &thread.runs {
+                let _ = runs.send(Course::Assign(Box::new(assignment)));
+            }
+        }
     }
 
     /// Lets every vCPU run from its state, after a reset.
@@ -146,25 +158,62 @@ impl Drop for Vcpus {
     }
 }
 
-fn make(number: usize, parts: VcpuParts) -> Box<Cpu> {
-    let VcpuParts { model, memory, signal, io, trace, translator } = parts;
-    let mut cpu = Cpu::new(number, model, memory, signal, io);
-    cpu.trace = trace;
-    if let Some(translator) = translator {
-        cpu.set_translator(translator);
-    }
-    cpu
+/// A vCPU, as its own thread has it. Its state is the software CPU's whenever it does not run.
+struct Vcpu {
+    cpu: Box<Cpu>,
+    translator: Option<Arc<dyn Translator>>,
+    hardware: Option<emu_accel::engine::Vcpu>,
+    /// `hardware` is in use.
+    accelerated: bool,
 }
 
-/// Runs until asked to stop.
-fn run(cpu: &mut Cpu, course: Course) -> CpuState {
-    if let Course::Start(state) = course {
-        // The firmware has written to RAM behind the CPUs' backs.
-        cpu.forget_code();
-        cpu.load_state(&state);
+impl Vcpu {
+    fn new(number: usize, parts: VcpuParts) -> Self {
+        let VcpuParts { model, memory, signal, io, trace } = parts;
+        let mut cpu = Cpu::new(number, model, memory, signal, io);
+        cpu.trace = trace;
+        Vcpu { cpu, translator: None, hardware: None, accelerated: false }
     }
-    match cpu.run() {
-        Stop::Requested => cpu.save_state(),
+
+    /// Does what is to be done. After a run, returns the state that it ended in.
+    fn take(&mut self, course: Course) -> Option<CpuState> {
+        match course {
+            Course::Assign(assignment) => {
+                self.assign(*assignment);
+                return None;
+            }
+            Course::Start(state) => {
+                // The firmware has written to RAM behind the CPUs' backs.
+                self.cpu.forget_code();
+                self.cpu.load_state(&state);
+            }
+            Course::GoOn => (),
+        }
+        Some(self.run())
+    }
+
+    fn assign(&mut self, Assignment { translator, accelerated, hardware }: Assignment) {
+        match (&self.translator, &translator) {
+            // What it has translated stays.
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => (),
+            (_, Some(new)) => self.cpu.set_translator(new.clone()),
+            (_, None) => self.cpu.remove_translator(),
+        }
+        self.translator = translator;
+        self.accelerated = accelerated;
+        self.hardware = hardware.or_else(|| self.hardware.take());
+    }
+
+    /// Runs until asked to stop.
+    fn run(&mut self) -> CpuState {
+        let stop = match &mut self.hardware {
+            Some(hardware) if self.accelerated => hardware.run(&mut self.cpu),
+            _ => self.cpu.run(),
+        };
+        match stop {
+            Stop::Requested => self.cpu.save_state(),
+            Stop::UserCode => unreachable!("nobody has asked for user code"),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ impl Cpu {
     }
 
     /// Marks code before it is used. A page that held none gives up direct writes.
-    fn claim(&mut self, physical: u64, len: u64) {
+    pub(crate) fn claim(&mut self, physical: u64, len: u64) {
         if self.memory.code().mark(self.id, physical, len) {
             self.mmu.protect_from_writes(physical & !0xFFF);
         }
@@ -150,6 +150,7 @@ impl Cpu {
     /// Throws away what was decoded from `granules` of `page`, which is about to change.
     #[cold]
     pub fn invalidate_code(&mut self, page: u64, granules: u32) {
+        self.mmu.code_changes(page);
         if self.blocks.invalidate(page, granules, &mut self.hot) {
             self.leave_block = true;
         }

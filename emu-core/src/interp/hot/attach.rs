@@ -21,6 +21,12 @@ impl Cpu {
         self.hot = Hot { translator: Some(translator), thresholds, eviction, ..Hot::default() };
     }
 
+    /// Translates nothing any more.
+    pub fn remove_translator(&mut self) {
+        self.forget_code();
+        self.hot = Hot::default();
+    }
+
     /// Forgets all decoded and translated code, and all translations of addresses. Not while code runs.
     pub fn forget_code(&mut self) {
         self.blocks.flush();

@@ -1,6 +1,7 @@
 //! The commands. Each is an entry with its documented arguments; a new one is a function in one of the files here, and a
 //! line in [`ALL`].
 
+mod engine;
 mod inspect;
 mod power;
 mod query;
@@ -60,6 +61,8 @@ pub const ALL: &[Command] = &[
     query::COMMANDS,
     query::BALLOON,
     power::BALLOON,
+    engine::QUERY,
+    engine::SET,
     inspect::REGISTERS,
     inspect::MEMSAVE,
     inspect::PMEMSAVE,
