@@ -40,6 +40,13 @@ impl Emulator {
         Emulator { command }
     }
 
+    /// `emu accel`.
+    pub fn accel() -> Self {
+        let mut command = Command::new(binary());
+        command.arg("accel");
+        Emulator { command }
+    }
+
     /// `emu ctl` with the control socket at `path`.
     pub fn ctl(path: &Path) -> Self {
         let mut command = Command::new(binary());

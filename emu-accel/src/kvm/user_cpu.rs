@@ -188,6 +188,11 @@ impl UserCpu {
         self.set_general(regs);
     }
 
+    /// Whether TF is set.
+    pub fn is_single_stepped(&self) -> bool {
+        Flags::from_bits_retain(self.fd.sync_regs().regs.rflags as u32).contains(Flags::TF)
+    }
+
     /// Brings what user code can change of `state` up to date.
     ///
     /// # Errors
@@ -199,8 +204,13 @@ impl UserCpu {
         state.general = registers::general_from(&regs);
         let (flags, old) = (state.general.rflags, old & !Flags::RF);
         state.general.rflags = flags & !kernels | old & kernels;
-        state.segments.data[Seg::Fs as usize].base = self.special.fs.base;
-        state.segments.data[Seg::Gs as usize].base = self.special.gs.base;
+        let segments = registers::segments_from(&self.special).data;
+        for seg in [Seg::Ds, Seg::Es, Seg::Fs, Seg::Gs] {
+            let (old, new) = (&mut state.segments.data[seg as usize], &segments[seg as usize]);
+            // The hidden part means nothing in 64-bit mode, but for these bases.
+            old.selector = new.selector;
+            old.base = if matches!(seg, Seg::Fs | Seg::Gs) { new.base } else { old.base };
+        }
         self.vectors = self.fd.get_xsave().map_err(cannot("tell vector registers"))?;
         let (x87, simd): (&mut X87, &mut Simd) = (&mut state.x87, &mut state.simd);
         fpu::from_area(&self.vectors, x87, simd);

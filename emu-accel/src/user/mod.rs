@@ -14,6 +14,8 @@
 mod fill;
 mod scan;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod worth;
 
 use crate::kvm::{Error, Kvm, UserCpu, UserExit, Vm};
@@ -38,8 +40,9 @@ use worth::Worth;
 const TABLES: u64 = 1 << 38;
 /// Bytes of page tables for each vCPU: as many as 8 GiB of small pages need.
 const TABLES_SIZE: usize = 32 << 20;
-/// What 0xCC is.
-const INT3: u8 = 0xCC;
+/// INT3, and INT 3.
+const INT3: [u8; 1] = [0xCC];
+const INT_3: [u8; 2] = [0xCD, 3];
 
 /// What has been done by KVM: counts since the start.
 #[derive(Debug, Default)]
@@ -130,6 +133,8 @@ enum End {
     Over,
     /// The software CPU executes one instruction, and then it may go on.
     OneInstruction,
+    /// An instruction was executed with TF set.
+    SingleStep,
 }
 
 impl UserVcpu {
@@ -169,12 +174,15 @@ impl UserVcpu {
             let nanos = host_nanos().wrapping_sub(began);
             self.counts.stretches.fetch_add(1, Ordering::Relaxed);
             self.counts.nanos.fetch_add(nanos, Ordering::Relaxed);
-            if !self.worth.was(cr3, nanos) {
-                return;
-            }
+            let was_worth_it = self.worth.was(cr3, nanos);
             match end {
                 End::OneInstruction => cpu.step(),
-                End::Over => break,
+                End::SingleStep => cpu.single_stepped(),
+                End::Over if was_worth_it => break,
+                End::Over => return,
+            }
+            if !was_worth_it {
+                return;
             }
         }
         // It computes for long between what it needs: it goes on here as soon as it has it.
@@ -206,9 +214,8 @@ impl UserVcpu {
                     return Err(Error::Request { what: "go on", source });
                 }
                 UserExit::Trap => {
-                    self.after_trap(cpu);
                     self.counts.software.fetch_add(1, Ordering::Relaxed);
-                    return Ok(End::OneInstruction);
+                    return Ok(self.after_trap(cpu));
                 }
                 UserExit::Fault(address) => {
                     if self.fill(cpu, self.hardware.rip(), address)? {
@@ -224,12 +231,20 @@ impl UserVcpu {
         }
     }
 
-    /// Behind an INT3 that was executed, goes back to it: the software CPU delivers it. Any other trap is a single step's.
-    fn after_trap(&mut self, cpu: &mut Cpu) {
-        let before = self.hardware.rip().wrapping_sub(1);
-        if byte(cpu, before) == Some(INT3) {
-            self.hardware.set_rip(before);
+    /// Behind an INT3 that was executed, goes back to it: the software CPU delivers it. What else traps is a single step.
+    fn after_trap(&mut self, cpu: &Cpu) -> End {
+        if self.hardware.is_single_stepped() {
+            return End::SingleStep;
         }
+        let rip = self.hardware.rip();
+        let before = |len: usize| bytes_before(cpu, rip, len);
+        let instructions: [&[u8]; 2] = [&INT3, &INT_3];
+        if let Some(executed) =
+            instructions.iter().find(|bytes| before(bytes.len()).as_deref() == Some(*bytes))
+        {
+            self.hardware.set_rip(rip.wrapping_sub(executed.len() as u64));
+        }
+        End::OneInstruction
     }
 
     /// Has the tables forget what they must, and returns the root for the current address space. `None`: there is no room
@@ -286,13 +301,16 @@ fn xcr0() -> u64 {
     if is_x86_feature_detected!("xsave") { unsafe { read() } } else { 0 }
 }
 
-/// The byte of user memory at `linear`, if it can be looked at.
-fn byte(cpu: &Cpu, linear: u64) -> Option<u8> {
-    let page = cpu.mmu.user_page(linear)?;
-    let mut byte = [0];
-    let address = page.physical + (linear & ((1 << page.shift) - 1));
-    ram(&cpu.memory).read(address, &mut byte).ok()?;
-    Some(byte[0])
+/// The `len` bytes of user memory before `linear`, if they can be looked at.
+fn bytes_before(cpu: &Cpu, linear: u64, len: usize) -> Option<Vec<u8>> {
+    let byte = |linear: u64| {
+        let page = cpu.mmu.user_page(linear)?;
+        let mut byte = [0];
+        let address = page.physical + (linear & ((1 << page.shift) - 1));
+        ram(&cpu.memory).read(address, &mut byte).ok()?;
+        Some(byte[0])
+    };
+    (1..=len as u64).rev().map(|back| byte(linear.wrapping_sub(back))).collect()
 }
 
 fn ram(memory: &PhysicalMemory) -> &GuestMemory {

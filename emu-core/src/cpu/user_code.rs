@@ -8,6 +8,7 @@ use super::Cpu;
 use crate::{
     arch::{Flags, Seg},
     memory::GRANULE,
+    microcode::debug,
     state::{Activity, CpuState},
 };
 
@@ -68,12 +69,21 @@ impl Cpu {
         self.rip = state.general.rip;
         (self.x87, self.simd) = (state.x87, state.simd);
         self.load_mxcsr(state.simd.mxcsr);
+        for seg in [Seg::Ds, Seg::Es, Seg::Fs, Seg::Gs] {
+            self.segments.data[seg as usize].selector = state.segments.data[seg as usize].selector;
+        }
         for seg in [Seg::Fs, Seg::Gs] {
             let base = state.segments.data[seg as usize].base;
             self.segments.data[seg as usize].base = base;
             self.regs[usize::from(super::slot::SEGMENT_BASE) + seg as usize] = base;
         }
         self.set_rflags(state.general.rflags);
+    }
+
+    /// The last instruction was executed beside, and TF was set: its trap comes now.
+    pub fn single_stepped(&mut self) {
+        self.events.no_single_step = false;
+        debug::debug_trap_after(self, true);
     }
 
     /// Code of the guest-physical page at `page` is going to be executed beside: it is recorded, and whoever writes to it

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Bytes of the longest answer.
@@ -47,32 +47,43 @@ impl CtlOptions {
         let command = commands::find(&self.command)
             .map_err(|error| OptionError::new("emu ctl", &self.command, error))?;
         let arguments = read_arguments(command, &self.arguments)?;
-        let refused = |problem: String| OptionError::new("emu ctl", self.path.display(), problem);
-        let stream = UnixStream::connect(&self.path).map_err(|error| {
-            refused(format!(
-                "no machine listens there ({}); name the socket of --control",
-                describe_error(&error)
-            ))
-        })?;
-        let mut talk = Talk { reader: BufReader::new(stream) };
-        let broken = |error: std::io::Error| {
-            refused(format!("the machine does not answer ({})", describe_error(&error)))
-        };
-        let greeting = talk.hear().map_err(broken)?;
-        if greeting.get("QMP").is_none() {
-            return Err(refused("no machine of emu's answers there".into()).into());
-        }
-        talk.ask("qmp_capabilities", &Arguments::new()).map_err(broken)?;
-        let answer = talk.ask(command.name, &arguments).map_err(broken)?;
-        if let Some(error) = answer.get("error") {
-            let text = error["desc"].as_str().unwrap_or("refused");
-            return Err(OptionError::new("emu ctl", command.name, text).into());
-        }
-        let result = &answer["return"];
+        let result = ask("emu ctl", &self.path, command, &arguments)?;
         if result.as_object().is_some_and(serde_json::Map::is_empty) {
             return Ok(());
         }
         print_out(format!("{result:#}\n").as_bytes())
+    }
+}
+
+/// Has the machine that listens at `path` carry out `command`, for the user's command `who`. Returns its result.
+pub(super) fn ask(
+    who: &str,
+    path: &Path,
+    command: &Command,
+    arguments: &Arguments,
+) -> Result<Value, OptionError> {
+    let refused = |problem: String| OptionError::new(who, path.display(), problem);
+    let stream = UnixStream::connect(path).map_err(|error| {
+        refused(format!(
+            "no machine listens there ({}); name the socket of --control",
+            describe_error(&error)
+        ))
+    })?;
+    let mut talk = Talk { reader: BufReader::new(stream) };
+    let broken =
+        |error: std::io::Error| refused(format!("the machine does not answer ({})", describe_error(&error)));
+    let greeting = talk.hear().map_err(broken)?;
+    if greeting.get("QMP").is_none() {
+        return Err(refused("no machine of emu's answers there".into()));
+    }
+    talk.ask("qmp_capabilities", &Arguments::new()).map_err(broken)?;
+    let mut answer = talk.ask(command.name, arguments).map_err(broken)?;
+    match answer.get("error") {
+        Some(error) => {
+            let text = error["desc"].as_str().unwrap_or("refused");
+            Err(OptionError::new(who, command.name, text))
+        }
+        None => Ok(answer["return"].take()),
     }
 }
 

@@ -107,6 +107,15 @@ impl Engines {
         }
     }
 
+    /// What auto has chosen, for the user; `None` if the choice was the user's.
+    pub fn notice(&self) -> Option<String> {
+        let reason = || self.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        (self.spec.kind == EngineKind::Auto).then(|| match self.current {
+            Engine::Kvm => "engine kvm for 64-bit user code, jit for the rest".to_owned(),
+            engine => format!("engine {engine}{}", reason()),
+        })
+    }
+
     /// Chooses what the user has asked for, or the fastest.
     pub fn first(&mut self, model: &CpuModel) -> Result<Vec<Assignment>, RunError> {
         let assigned = match self.spec.kind {

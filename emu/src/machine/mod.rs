@@ -66,7 +66,11 @@ use vcpu::{VcpuParts, Vcpus};
 
 /// Builds the machine, connects it to the host's ports, and runs it until it stops.
 pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunError> {
-    Machine::build(config, ports)?.run()
+    let machine = Machine::build(config, ports)?;
+    if let Some(notice) = machine.engines.notice() {
+        eprintln!("emu: {notice}");
+    }
+    machine.run()
 }
 
 /// A machine, as its own thread has it.

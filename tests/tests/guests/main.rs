@@ -4,10 +4,12 @@
 
 mod benchmark;
 mod cards;
+mod clocks;
 mod control;
 mod debian;
 mod durability;
 mod embedded;
+mod engines;
 mod full_disk;
 mod jit;
 mod linux;
