@@ -66,11 +66,7 @@ use vcpu::{VcpuParts, Vcpus};
 
 /// Builds the machine, connects it to the host's ports, and runs it until it stops.
 pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunError> {
-    let machine = Machine::build(config, ports)?;
-    if let Some(notice) = machine.engines.notice() {
-        eprintln!("emu: {notice}");
-    }
-    machine.run()
+    Machine::build(config, ports)?.run()
 }
 
 /// A machine, as its own thread has it.
@@ -154,6 +150,9 @@ impl Machine {
     fn run(mut self) -> Result<ExitReason, RunError> {
         // The first start finds the user's mistakes, so it comes before the terminal is taken.
         self.states = self.power_on()?;
+        if let Some(notice) = self.engines.notice() {
+            eprintln!("emu: {notice}");
+        }
         let timers = self.timers.clone();
         let timer_thread = thread::Builder::new()
             .name("timers".into())
