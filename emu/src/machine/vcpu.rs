@@ -3,6 +3,7 @@
 //! The threads live as long as the machine. A CPU is made on its own thread, because it holds pointers into its
 //! own tables; they are made one after the other, because the record of code numbers them as they come.
 
+use super::debug::{self, Orders, StopPoints};
 use emu_core::{
     arch::Seg,
     cpu::{Cpu, Trace},
@@ -56,12 +57,22 @@ struct Thread {
     handle: Option<JoinHandle<()>>,
 }
 
+/// How a vCPU runs.
+pub struct Course {
+    /// Where from.
+    pub from: Origin,
+    /// What a debugger wants of it, for which it executes in software.
+    pub orders: Option<Orders>,
+}
+
 /// Where a vCPU runs from.
-enum Course {
+pub enum Origin {
     /// This state, in memory that was written behind its back.
     Start(Box<CpuState>),
+    /// This state, to which somebody has changed its own.
+    Changed(Box<CpuState>),
     /// Where it stopped.
-    GoOn,
+    Here,
 }
 
 impl Vcpus {
@@ -90,16 +101,14 @@ impl Vcpus {
         Ok(Vcpus { threads, stopped })
     }
 
-    /// Lets every vCPU run from its state, after a reset.
-    pub fn run(&self, states: Vec<CpuState>) {
-        let courses = states.into_iter().map(|state| Course::Start(Box::new(state)));
+    /// Lets every vCPU run its course, after a reset.
+    pub fn run(&self, courses: impl Iterator<Item = Course>) {
         self.set_off(EDGES, courses);
     }
 
-    /// Lets every vCPU go on from where it stopped. What was asked of it meanwhile, or before and not yet served, it
-    /// serves now.
-    pub fn go_on(&self) {
-        self.set_off(request::STOP, std::iter::repeat_with(|| Course::GoOn));
+    /// Lets every vCPU go on. What was asked of it meanwhile, or before and not yet served, it serves now.
+    pub fn go_on(&self, courses: impl Iterator<Item = Course>) {
+        self.set_off(request::STOP, courses);
     }
 
     fn set_off(&self, forgotten: u32, courses: impl Iterator<Item = Course>) {
@@ -158,14 +167,25 @@ fn make(number: usize, parts: VcpuParts) -> Box<Cpu> {
 
 /// Runs until asked to stop.
 fn run(cpu: &mut Cpu, course: Course) -> CpuState {
-    if let Course::Start(state) = course {
-        // The firmware has written to RAM behind the CPUs' backs.
-        cpu.forget_code();
-        cpu.load_state(&state);
+    match course.from {
+        Origin::Start(state) => {
+            // The firmware has written to RAM behind the CPUs' backs.
+            cpu.forget_code();
+            cpu.load_state(&state);
+        }
+        Origin::Changed(state) => cpu.load_state(&state),
+        Origin::Here => {}
     }
-    match cpu.run() {
-        Stop::Requested => cpu.save_state(),
+    match course.orders {
+        Some(orders) => orders.run(cpu),
+        None => {
+            if cpu.is_observed() {
+                debug::observe(cpu, &StopPoints::default());
+            }
+            let Stop::Requested = cpu.run();
+        }
     }
+    cpu.save_state()
 }
 
 /// ` at CS:RIP` of a stopped vCPU.

@@ -9,6 +9,7 @@ mod debian;
 mod durability;
 mod embedded;
 mod full_disk;
+mod gdb;
 mod jit;
 mod linux;
 mod memtest;
