@@ -7,12 +7,14 @@ use emu_core::{clock::wall_clock_seconds, cpu_model, region::Thresholds};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 mod disk;
+mod gdb;
 mod network;
 mod share;
 mod timestamp;
 mod virtio;
 
 pub use disk::{CdromSpec, DiskBus, DiskSpec};
+pub use gdb::{GdbPlace, GdbSpec};
 pub use network::{NetOption, NetworkCardSpec, NetworkModel, problem as network_problem};
 pub use share::ShareSpec;
 pub use timestamp::RtcSpec;
@@ -84,6 +86,8 @@ pub struct MachineConfig {
     pub networks: Vec<NetworkCardSpec>,
     /// Where the control socket is.
     pub control: Option<PathBuf>,
+    /// Where a debugger finds the machine.
+    pub gdb: Option<GdbSpec>,
 }
 
 impl Default for MachineConfig {
@@ -113,6 +117,7 @@ impl Default for MachineConfig {
             cdroms: Vec::new(),
             networks: Vec::new(),
             control: None,
+            gdb: None,
         }
     }
 }

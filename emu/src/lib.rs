@@ -9,6 +9,7 @@ pub mod console;
 pub mod control;
 pub mod embedded;
 pub mod exit;
+mod gdb;
 pub mod guests;
 pub mod logger;
 mod machine;

@@ -24,6 +24,14 @@ pub struct ObservedAccess {
 }
 
 impl ObservedAccess {
+    /// An access to `bytes` at `linear`.
+    pub fn new(linear: u64, bytes: &[u8], access: Access) -> Self {
+        let mut kept = [0; LONGEST];
+        let len = bytes.len().min(LONGEST);
+        kept[..len].copy_from_slice(&bytes[..len]);
+        ObservedAccess { linear, access, len: bytes.len() as u16, bytes: kept }
+    }
+
     /// What was read or written, little end first; the first 32 bytes of a longer access.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len).min(LONGEST)]
@@ -96,6 +104,17 @@ impl Cpu {
         self.forget_code();
     }
 
+    /// Whether somebody wants to see what it does. Such a CPU executes in software, by
+    /// [`run_observed`](Self::run_observed): a host processor could not tell.
+    pub fn is_observed(&self) -> bool {
+        self.observe.events || !self.observe.code.is_empty() || !self.mmu.observed.is_empty()
+    }
+
+    /// The linear ranges, first to last, whose data accesses are reported.
+    pub fn observed_accesses(&self) -> &[(u64, u64)] {
+        &self.mmu.observed
+    }
+
     /// Replaces the linear ranges, first to last, whose data accesses are reported.
     pub fn observe_accesses(&mut self, ranges: Vec<(u64, u64)>) {
         self.mmu.observed = ranges;
@@ -104,11 +123,7 @@ impl Cpu {
 
     #[cold]
     pub(crate) fn note_access(&mut self, linear: u64, bytes: &[u8], access: Access) {
-        let mut kept = [0; LONGEST];
-        let len = bytes.len().min(LONGEST);
-        kept[..len].copy_from_slice(&bytes[..len]);
-        let len = bytes.len() as u16;
-        self.observe.accesses.push(ObservedAccess { linear, access, len, bytes: kept });
+        self.observe.accesses.push(ObservedAccess::new(linear, bytes, access));
         self.leave_block = true;
     }
 }

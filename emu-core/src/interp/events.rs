@@ -16,17 +16,8 @@ impl Cpu {
     pub(super) fn serve_requests(&mut self) -> Option<Stop> {
         self.signal.acknowledge_attention();
         let requests = self.signal.requests();
-        if requests & request::MEMORY != 0 {
-            self.serve_memory_events();
-        }
-        if requests & request::TRANSLATED != 0 {
-            self.signal.clear(request::TRANSLATED);
-            self.attach_ready();
-            self.release_regions();
-        }
-        if requests & request::STOP != 0 {
-            self.signal.clear(request::STOP);
-            return Some(Stop::Requested);
+        if let Some(stop) = self.serve_machine(requests) {
+            return Some(stop);
         }
         if !self.events.in_smm && self.signal.take(request::INIT) != 0 {
             activity::init(self);
@@ -45,6 +36,23 @@ impl Cpu {
             return None;
         }
         self.serve_interrupts(requests);
+        None
+    }
+
+    /// Serves what is no event of the guest's, and is due whatever the CPU executes next, or if it executes nothing.
+    pub(super) fn serve_machine(&mut self, requests: u32) -> Option<Stop> {
+        if requests & request::MEMORY != 0 {
+            self.serve_memory_events();
+        }
+        if requests & request::TRANSLATED != 0 {
+            self.signal.clear(request::TRANSLATED);
+            self.attach_ready();
+            self.release_regions();
+        }
+        if requests & request::STOP != 0 {
+            self.signal.clear(request::STOP);
+            return Some(Stop::Requested);
+        }
         None
     }
 

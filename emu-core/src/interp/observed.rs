@@ -14,10 +14,12 @@ use super::{
     build::{Found, MAX_INSNS},
     handlers,
     jumps::JumpEntry,
+    run::Stop,
 };
 use crate::{
     arch::{Exception, Seg},
     cpu::{Cpu, ObservedAccess},
+    engine::request,
     microcode::interrupt::Held,
     mmu::Denied,
     state::Activity,
@@ -108,6 +110,40 @@ impl Cpu {
     /// Takes the access that was denied on the way of [`deliver_held`](Cpu::deliver_held), if one was.
     pub fn take_denied(&mut self) -> Option<Denied> {
         self.mmu.denied.take()
+    }
+
+    /// Executes one instruction, or one repetition of a string instruction, observed or not, and delivers what it
+    /// raises. Interrupts wait until the CPU runs again: they would lead away from what is being looked at. But one that is
+    /// inactive waits for what makes it active, and that is the step.
+    pub fn step_observed(&mut self) -> Option<Stop> {
+        loop {
+            if let Some(stop) = self.serve_machine(self.signal.requests()) {
+                return Some(stop);
+            }
+            if self.events.activity == Activity::Active {
+                self.observe.passing = Some(self.code_address());
+                self.step();
+                self.observe.passing = None;
+                return None;
+            }
+            self.sleep();
+            if let Some(stop) = self.serve_requests() {
+                return Some(stop);
+            }
+            if self.events.activity == Activity::Active {
+                return None;
+            }
+        }
+    }
+
+    /// Executes nothing until asked to stop. Meanwhile it serves what other CPUs and the translator need of it.
+    pub fn stand(&mut self) -> Stop {
+        loop {
+            self.signal.wait(request::STOP | request::MEMORY | request::TRANSLATED, None);
+            if let Some(stop) = self.serve_machine(self.signal.requests()) {
+                return stop;
+            }
+        }
     }
 
     /// The block at RIP. After a pause it has just been found: then the cache of jumps knows it.
@@ -231,6 +267,38 @@ mod tests {
             assert_eq!(cpu.run_observed(limit, false), Pause::Limit);
             assert_eq!(cpu.executed - before, limit);
         }
+    }
+
+    #[test]
+    fn a_step_executes_one_observed_instruction_and_no_interrupt() {
+        let mut cpu = counting(&[0xF4]);
+        cpu.observe.code = vec![(0x1000, 0x1FFF)];
+        cpu.observation_changed();
+        cpu.set_rflags(Flags::IF);
+        cpu.signal.raise(request::INTERRUPT);
+        for rip in [0x1001, 0x1002, 0x1003, 0x1004] {
+            assert_eq!(cpu.step_observed(), None);
+            assert_eq!(cpu.rip, rip);
+        }
+        assert_eq!(cpu.events.activity, Activity::Halted);
+        cpu.signal.raise(request::STOP);
+        assert_eq!(cpu.step_observed(), Some(Stop::Requested));
+        assert_eq!((cpu.rip, cpu.signal.requests()), (0x1004, request::INTERRUPT));
+    }
+
+    #[test]
+    fn a_cpu_that_stands_forgets_code_that_others_have_written() {
+        let mut cpu = counting(&[]);
+        assert_eq!(cpu.run_observed(3, false), Pause::Limit);
+        // DEC EAX
+        cpu.memory.ram().write(0x1000, &[0x48]).unwrap();
+        cpu.memory.code().written(usize::MAX, 0x1000, 1);
+        cpu.signal.raise(request::STOP);
+        assert_eq!(cpu.stand(), Stop::Requested);
+        assert_eq!((cpu.executed, cpu.signal.requests()), (3, 0));
+        cpu.rip = 0x1000;
+        assert_eq!(cpu.step_observed(), None);
+        assert_eq!(cpu.regs[slot::RAX], 2);
     }
 
     #[test]

@@ -209,8 +209,8 @@ impl Cpu {
         }
     }
 
-    /// Sleeps until something happens that ends the current inactivity.
-    fn sleep(&mut self) {
+    /// Sleeps until something happens that may end the current inactivity, or is asked for by the machine.
+    pub fn sleep(&mut self) {
         // A CPU that sleeps must let go of translated code too.
         let mut wake = request::STOP | request::MEMORY | request::INIT | request::TRANSLATED;
         match self.events.activity {

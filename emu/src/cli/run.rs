@@ -3,9 +3,9 @@
 use super::{check, cpu::WithModelNames, network::NetworkOptions};
 use crate::{
     config::{
-        BalloonSpec, CdromSpec, CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, JitPerf,
-        JitStress, MIB, MachineConfig, Module, RtcSpec, SerialSpec, ShareSpec, TraceSpec, VirtioPortSpec,
-        VsockSpec, parse_code_size, parse_cpus, parse_memory,
+        BalloonSpec, CdromSpec, CpuSpec, DEFAULT_CPU_MODEL, DiskSpec, EngineKind, EngineSpec, GdbSpec,
+        JitPerf, JitStress, MIB, MachineConfig, Module, RtcSpec, SerialSpec, ShareSpec, TraceSpec,
+        VirtioPortSpec, VsockSpec, parse_code_size, parse_cpus, parse_memory,
     },
     console::{HostPorts, drain_all, flush_all, terminal::GiveBack},
     exit::{ExitReason, OptionError, RunError},
@@ -162,6 +162,11 @@ pub struct RunOptions {
     #[arg(long, value_name = "PATH", help_heading = "Ports", value_hint = ValueHint::FilePath)]
     control: Option<PathBuf>,
 
+    /// Let gdb debug the guest: at a TCP port of this host, or at a Unix socket (target remote in gdb). With wait, the
+    /// machine stands at its first instruction until gdb lets it go on
+    #[arg(long, value_name = "PATH|[HOST:]PORT[,wait]", help_heading = "Diagnosis")]
+    gdb: Option<GdbSpec>,
+
     /// What emu tells of itself: a level from off to trace, or parts with levels (warn,emu_devices=debug)
     #[arg(
         long,
@@ -265,6 +270,7 @@ impl RunOptions {
             cdroms: self.cdrom,
             networks: self.network.cards(&machine_name)?,
             control: self.control,
+            gdb: self.gdb,
         })
     }
 }

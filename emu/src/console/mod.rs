@@ -6,10 +6,12 @@
 
 use crate::{
     config::{
-        CdromSpec, DiskBus, DiskSpec, MachineConfig, NetworkCardSpec, SerialSpec, TraceKind, network_problem,
+        CdromSpec, DiskBus, DiskSpec, GdbPlace, GdbSpec, MachineConfig, NetworkCardSpec, SerialSpec,
+        TraceKind, network_problem,
     },
     control::ControlSocket,
     exit::OptionError,
+    gdb::GdbSocket,
 };
 use emu_core::backend::{BlockBackend, NetworkBackend};
 use emu_disk::{CacheMode, DiskOptions, Format};
@@ -96,6 +98,8 @@ pub struct HostPorts {
     pub space: Arc<HostSpace>,
     /// Where the user controls the machine.
     pub control: Option<ControlSocket>,
+    /// Where a debugger finds the machine.
+    pub gdb: Option<GdbSocket>,
 }
 
 impl HostPorts {
@@ -124,7 +128,8 @@ impl HostPorts {
         let networks = networks.collect::<Result<_, _>>()?;
         let virtio = VirtioPorts::open(config, &mut opener)?;
         let control = config.control.as_deref().map(open_control).transpose()?;
-        Ok(HostPorts { serial, debugcon, traces, disks, virtio, networks, space, control })
+        let gdb = config.gdb.as_ref().map(open_gdb).transpose()?;
+        Ok(HostPorts { serial, debugcon, traces, disks, virtio, networks, space, control, gdb })
     }
 }
 
@@ -133,6 +138,17 @@ fn open_control(path: &Path) -> Result<ControlSocket, OptionError> {
         let problem =
             format!("no socket can be made there ({}); name a path that is free", describe_error(&error));
         OptionError::new("--control", path.display(), problem)
+    })
+}
+
+fn open_gdb(spec: &GdbSpec) -> Result<GdbSocket, OptionError> {
+    GdbSocket::listen(spec).map_err(|error| {
+        let free = match spec.place {
+            GdbPlace::Tcp(..) => "an address of this host and a port that is free",
+            GdbPlace::Unix(_) => "a path that is free",
+        };
+        let problem = format!("no socket can be made there ({}); name {free}", describe_error(&error));
+        OptionError::new("--gdb", &spec.place, problem)
     })
 }
 

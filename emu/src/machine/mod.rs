@@ -15,6 +15,7 @@ mod ata;
 mod boot;
 mod chipset;
 mod cpu_io;
+pub mod debug;
 mod engines;
 mod firmware_setup;
 mod handle;
@@ -43,10 +44,12 @@ use crate::{
     console::{HostPorts, HostSpace, Room},
     control::{ControlServer, ControlSocket},
     exit::{ExitReason, OptionError, RunError},
+    gdb::{GdbServer, GdbSocket},
 };
 use boot::{Guest, StartError};
 use chipset::{Chipset, ChipsetParts};
 use cpu_io::MachineIo;
+use debug::{DebugPort, Orders};
 use emu_core::{
     clock::{TimerQueue, VmClock},
     cpu_model::CpuModel,
@@ -60,9 +63,9 @@ use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle, Next};
 use run_state::Holds;
 use serial::Console;
-use std::{sync::Arc, thread};
+use std::{collections::BTreeSet, sync::Arc, thread};
 use trace::Traces;
-use vcpu::{VcpuParts, Vcpus};
+use vcpu::{Course, Origin, VcpuParts, Vcpus};
 
 /// Builds the machine, connects it to the host's ports, and runs it until it stops.
 pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunError> {
@@ -85,8 +88,12 @@ pub struct Machine {
     states: Vec<CpuState>,
     /// They begin from there, after power-on or a reset.
     starts: bool,
+    /// vCPUs whose state is not what they stopped in.
+    changed: BTreeSet<usize>,
     console: Console,
     control: Option<ControlSocket>,
+    debug: Option<Arc<DebugPort>>,
+    gdb: Option<GdbSocket>,
 }
 
 impl Machine {
@@ -128,7 +135,8 @@ impl Machine {
         });
         let vcpus = Vcpus::start(parts)?;
         vcpus.assign(assignments);
-        let (states, starts) = (Vec::new(), true);
+        let debug = ports.gdb.is_some().then(|| DebugPort::new(lifecycle.clone()));
+        let (states, starts, changed) = (Vec::new(), true, BTreeSet::new());
         Ok(Machine {
             config,
             model,
@@ -142,8 +150,11 @@ impl Machine {
             vcpus,
             states,
             starts,
+            changed,
             console,
             control: ports.control,
+            debug,
+            gdb: ports.gdb,
         })
     }
 
@@ -164,9 +175,15 @@ impl Machine {
         let handle = MachineHandle::of(&self);
         let control = self.control.take().map(|socket| ControlServer::start(socket, handle)).transpose();
         let control = control.map_err(|error| anyhow::Error::new(error).context("the control socket"))?;
+        let gdb = self.gdb.take().zip(self.debug.clone());
+        let gdb = gdb.map(|(socket, port)| GdbServer::start(socket, port, MachineHandle::of(&self)));
+        let gdb = gdb.transpose().map_err(|error| anyhow::Error::new(error).context("the debugger"))?;
         let result = self.run_to_end();
         self.lifecycle.end(!matches!(result, Ok(ExitReason::Quit) | Err(_)));
         drop(control);
+        if let Some(gdb) = gdb {
+            gdb.end(result.as_ref().ok());
+        }
         self.timers.stop();
         // A panicked thread has ended the process already.
         let _ = timer_thread.join();
@@ -221,9 +238,20 @@ impl Machine {
     /// Lets time and vCPUs run until there is something to do.
     fn run_for_a_while(&mut self) -> anyhow::Result<()> {
         self.timers.resume();
-        match std::mem::replace(&mut self.starts, false) {
-            true => self.vcpus.run(self.states.clone()),
-            false => self.vcpus.go_on(),
+        let changed = std::mem::take(&mut self.changed);
+        let starts = std::mem::replace(&mut self.starts, false);
+        let courses = self.states.iter().enumerate().map(|(vcpu, state)| {
+            let from = match () {
+                () if starts => Origin::Start(Box::new(state.clone())),
+                () if changed.contains(&vcpu) => Origin::Changed(Box::new(state.clone())),
+                () => Origin::Here,
+            };
+            Course { from, orders: Orders::of(self.debug.as_ref(), vcpu) }
+        });
+        if starts {
+            self.vcpus.run(courses);
+        } else {
+            self.vcpus.go_on(courses);
         }
         self.lifecycle.wait();
         self.states = self.vcpus.stop()?;
@@ -249,6 +277,7 @@ impl Machine {
         self.chipset.reset();
         self.states = self.power_on()?;
         self.starts = true;
+        self.changed.clear();
         lifecycle.tell(&Happening::Reset(event != Event::UserReset));
         Ok(None)
     }

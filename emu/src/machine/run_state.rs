@@ -10,6 +10,8 @@ bitflags! {
         const USER = 1 << 0;
         /// A disk of the guest's has no room on the host.
         const SPACE = 1 << 1;
+        /// A debugger looks at it.
+        const DEBUGGER = 1 << 2;
     }
 }
 
@@ -22,6 +24,8 @@ pub enum RunState {
     Paused,
     /// It stands until the host has room for its disks, whatever the user wants.
     IoError,
+    /// A debugger has stopped it.
+    Debug,
     /// It has ended.
     Shutdown,
 }
@@ -33,6 +37,7 @@ impl RunState {
             RunState::Running => "running",
             RunState::Paused => "paused",
             RunState::IoError => "io-error",
+            RunState::Debug => "debug",
             RunState::Shutdown => "shutdown",
         }
     }
@@ -44,6 +49,8 @@ impl From<Holds> for RunState {
             RunState::IoError
         } else if holds.contains(Holds::USER) {
             RunState::Paused
+        } else if holds.contains(Holds::DEBUGGER) {
+            RunState::Debug
         } else {
             RunState::Running
         }

@@ -3,7 +3,10 @@
 //! The threads live as long as the machine. A CPU is made on its own thread, because it holds pointers into its
 //! own tables; they are made one after the other, because the record of code numbers them as they come.
 
-use super::engines::Assignment;
+use super::{
+    debug::{self, Orders, StopPoints},
+    engines::Assignment,
+};
 use emu_core::{
     arch::Seg,
     cpu::{Cpu, Trace},
@@ -51,18 +54,34 @@ pub struct Vcpus {
 struct Thread {
     signal: Arc<VcpuSignal>,
     /// What to do; closed, it ends the thread.
-    runs: Option<Sender<Course>>,
+    tasks: Option<Sender<Task>>,
     handle: Option<JoinHandle<()>>,
 }
 
 /// What a vCPU is to do.
-enum Course {
+enum Task {
     /// Change what executes it.
     Assign(Box<Assignment>),
-    /// Run from this state, in memory that was written behind its back.
+    /// Run.
+    Run(Course),
+}
+
+/// How a vCPU runs.
+pub struct Course {
+    /// Where from.
+    pub from: Origin,
+    /// What a debugger wants of it, for which it executes in software.
+    pub orders: Option<Orders>,
+}
+
+/// Where a vCPU runs from.
+pub enum Origin {
+    /// This state, in memory that was written behind its back.
     Start(Box<CpuState>),
-    /// Run from where it stopped.
-    GoOn,
+    /// This state, to which somebody has changed its own.
+    Changed(Box<CpuState>),
+    /// Where it stopped.
+    Here,
 }
 
 impl Vcpus {
@@ -72,15 +91,15 @@ impl Vcpus {
         let mut threads = Vec::new();
         for (number, parts) in parts.into_iter().enumerate() {
             let signal = parts.signal.clone();
-            let (runs, courses) = mpsc::channel();
+            let (tasks, to_do) = mpsc::channel();
             let (tell_ready, ready) = mpsc::channel();
             let stopped = tell_stopped.clone();
             let body = move || {
                 let mut vcpu = Vcpu::new(number, parts);
                 // Both receivers wait for nothing else; if they are gone, so is the machine.
                 let _ = tell_ready.send(());
-                for course in courses {
-                    if let Some(state) = vcpu.take(course) {
+                for task in to_do {
+                    if let Some(state) = vcpu.take(task) {
                         let _ = stopped.send((number, state));
                     }
                 }
@@ -88,7 +107,7 @@ impl Vcpus {
             let handle = thread::Builder::new().name(format!("vcpu{number}")).stack_size(STACK).spawn(body);
             let handle = handle.map_err(|error| anyhow::Error::new(error).context("a vCPU's thread"))?;
             ready.recv().map_err(|error| anyhow::Error::new(error).context("a vCPU"))?;
-            threads.push(Thread { signal, runs: Some(runs), handle: Some(handle) });
+            threads.push(Thread { signal, tasks: Some(tasks), handle: Some(handle) });
         }
         Ok(Vcpus { threads, stopped })
     }
@@ -96,22 +115,20 @@ impl Vcpus {
     /// Says what executes each vCPU from its next run on. They stand.
     pub fn assign(&self, assignments: Vec<Assignment>) {
         for (thread, assignment) in self.threads.iter().zip(assignments) {
-            if let Some(runs) = &thread.runs {
-                let _ = runs.send(Course::Assign(Box::new(assignment)));
+            if let Some(tasks) = &thread.tasks {
+                let _ = tasks.send(Task::Assign(Box::new(assignment)));
             }
         }
     }
 
-    /// Lets every vCPU run from its state, after a reset.
-    pub fn run(&self, states: Vec<CpuState>) {
-        let courses = states.into_iter().map(|state| Course::Start(Box::new(state)));
+    /// Lets every vCPU run its course, after a reset.
+    pub fn run(&self, courses: impl Iterator<Item = Course>) {
         self.set_off(EDGES, courses);
     }
 
-    /// Lets every vCPU go on from where it stopped. What was asked of it meanwhile, or before and not yet served, it
-    /// serves now.
-    pub fn go_on(&self) {
-        self.set_off(request::STOP, std::iter::repeat_with(|| Course::GoOn));
+    /// Lets every vCPU go on. What was asked of it meanwhile, or before and not yet served, it serves now.
+    pub fn go_on(&self, courses: impl Iterator<Item = Course>) {
+        self.set_off(request::STOP, courses);
     }
 
     fn set_off(&self, forgotten: u32, courses: impl Iterator<Item = Course>) {
@@ -121,9 +138,9 @@ impl Vcpus {
             thread.signal.poll_again();
         }
         for (thread, course) in self.threads.iter().zip(courses) {
-            if let Some(runs) = &thread.runs {
+            if let Some(tasks) = &thread.tasks {
                 // A vCPU that is gone took the process with it.
-                let _ = runs.send(course);
+                let _ = tasks.send(Task::Run(course));
             }
         }
     }
@@ -146,7 +163,7 @@ impl Vcpus {
 impl Drop for Vcpus {
     fn drop(&mut self) {
         for thread in &mut self.threads {
-            thread.runs = None;
+            thread.tasks = None;
             thread.signal.raise(request::STOP);
         }
         for thread in &mut self.threads {
@@ -176,20 +193,17 @@ impl Vcpu {
     }
 
     /// Does what is to be done. After a run, returns the state that it ended in.
-    fn take(&mut self, course: Course) -> Option<CpuState> {
-        match course {
-            Course::Assign(assignment) => {
+    fn take(&mut self, task: Task) -> Option<CpuState> {
+        match task {
+            Task::Assign(assignment) => {
                 self.assign(*assignment);
-                return None;
+                None
             }
-            Course::Start(state) => {
-                // The firmware has written to RAM behind the CPUs' backs.
-                self.cpu.forget_code();
-                self.cpu.load_state(&state);
+            Task::Run(course) => {
+                self.run(course);
+                Some(self.cpu.save_state())
             }
-            Course::GoOn => (),
         }
-        Some(self.run())
     }
 
     fn assign(&mut self, Assignment { translator, accelerated, hardware }: Assignment) {
@@ -205,15 +219,27 @@ impl Vcpu {
     }
 
     /// Runs until asked to stop.
-    fn run(&mut self) -> CpuState {
+    fn run(&mut self, course: Course) {
+        match course.from {
+            Origin::Start(state) => {
+                // The firmware has written to RAM behind the CPUs' backs.
+                self.cpu.forget_code();
+                self.cpu.load_state(&state);
+            }
+            Origin::Changed(state) => self.cpu.load_state(&state),
+            Origin::Here => {}
+        }
+        if let Some(orders) = course.orders {
+            return orders.run(&mut self.cpu);
+        }
+        if self.cpu.is_observed() {
+            debug::observe(&mut self.cpu, &StopPoints::default());
+        }
         let stop = match &mut self.hardware {
             Some(hardware) if self.accelerated => hardware.run(&mut self.cpu),
             _ => self.cpu.run(),
         };
-        match stop {
-            Stop::Requested => self.cpu.save_state(),
-            Stop::UserCode => unreachable!("nobody has asked for user code"),
-        }
+        assert_eq!(stop, Stop::Requested, "nobody has asked for user code");
     }
 }
 

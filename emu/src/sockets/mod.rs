@@ -100,27 +100,23 @@ pub(crate) enum Received {
     End,
 }
 
-pub(crate) fn receive(mut stream: &UnixStream, bytes: &mut [u8]) -> Received {
-    match stream.read(bytes) {
+pub(crate) fn receive(stream: impl AsFd, bytes: &mut [u8]) -> Received {
+    match rustix::io::read(stream, bytes) {
         Ok(0) => Received::End,
         Ok(count) => Received::Bytes(count),
-        Err(error) if is_temporary(&error) => Received::Nothing,
+        Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
         Err(_) => Received::End,
     }
 }
 
 /// Sends what can be sent at once. An error is the end of the connection.
-pub(crate) fn send(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     // A peer that has gone away is no reason for a signal.
     match rustix::net::send(stream, bytes, rustix::net::SendFlags::NOSIGNAL) {
         Ok(count) => Ok(count),
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
     }
-}
-
-fn is_temporary(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

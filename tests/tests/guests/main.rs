@@ -11,6 +11,7 @@ mod durability;
 mod embedded;
 mod engines;
 mod full_disk;
+mod gdb;
 mod jit;
 mod linux;
 mod memtest;

@@ -44,6 +44,8 @@ fn is_refused_in_one_sentence(arguments: &[&str], parts: &[&str]) {
 #[case::unknown_trace(&["--trace", "cpu:/tmp/x"], &["--trace", "cpu"])]
 #[case::trace_without_a_file(&["--trace", "exec"], &["--trace", "exec"])]
 #[case::unwritable_trace(&["--trace", "exec:/nonexistent/trace"], &["--trace", "/nonexistent/trace"])]
+#[case::no_port(&["--gdb", "70000"], &["--gdb", "70000", "65535"])]
+#[case::no_place_for_gdb(&["--gdb", "/nonexistent/gdb"], &["--gdb", "/nonexistent/gdb", "path"])]
 #[case::unreadable_time(&["--rtc", "yesterday"], &["--rtc", "yesterday"])]
 fn a_value_that_cannot_be_used_is_named(#[case] arguments: &[&str], #[case] parts: &[&str]) {
     is_refused_in_one_sentence(arguments, parts);

@@ -59,7 +59,7 @@ impl X87 {
     }
 
     /// Takes over which registers are empty; the other tags follow from the contents.
-    fn set_tags(&mut self, tags: u16) {
+    pub fn set_tags(&mut self, tags: u16) {
         self.valid = (0..8).fold(0, |valid, n| valid | u8::from(tags >> (2 * n) & 3 != 3) << n);
     }
 

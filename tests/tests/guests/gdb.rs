@@ -1,0 +1,467 @@
+//! `--gdb`: what gdb itself makes of a guest, in every mode and with more than one processor; and what is no gdb.
+
+use crate::{PATIENCE, beside_others};
+use emu_tests::{
+    emulator::{Emulator, LINUX_CONSOLE, guest_or_skip, skip},
+    session::Session,
+};
+use std::{
+    fs,
+    io::{Read, Seek, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use xtask::guests::{Guest, Variant};
+
+/// Where the embedded guest's code of each mode begins.
+const REAL: u64 = 0x7C00;
+const PROTECTED: u64 = 0x8000;
+const LONG: u64 = 0x8400;
+
+/// Whether there is a gdb; else says that the test is skipped.
+fn has_gdb() -> bool {
+    let has = Command::new("gdb").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !has {
+        skip("there is no gdb");
+    }
+    has
+}
+
+/// gdb connected to `place`, with the symbols of a file if one is given: what it says to `commands`.
+fn gdb(symbols: Option<&Path>, place: &Path, commands: &[&str]) -> String {
+    let connect = format!("target remote {}", place.display());
+    let setting = ["set pagination off", "set confirm off", "set width 0", &connect];
+    // One file, so that what is said stays in order.
+    let mut heard = tempfile::tempfile().unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", &PATIENCE.as_secs().to_string(), "gdb", "-nx", "-batch"]);
+    command.args(symbols);
+    // If the last one fails, so does gdb.
+    for line in setting.iter().chain(commands).chain(&["echo that is all\\n"]) {
+        command.args(["-ex", line]);
+    }
+    command.stdin(Stdio::null()).stdout(heard.try_clone().unwrap()).stderr(heard.try_clone().unwrap());
+    let status = command.status().unwrap();
+    let mut said = Vec::new();
+    heard.rewind().unwrap();
+    heard.read_to_end(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(status.success() && said.contains("that is all"), "gdb ended with {status}:\n{said}");
+    said
+}
+
+/// Asserts that `said` has each of `texts`, in this order.
+#[track_caller]
+fn says(said: &str, texts: &[&str]) {
+    let mut rest = said;
+    for text in texts {
+        let Some(at) = rest.find(text) else { panic!("gdb does not say {text:?} there:\n{said}") };
+        rest = &rest[at + text.len()..];
+    }
+}
+
+/// The embedded guest, which stands at its first instruction.
+fn embedded(socket: &Path) -> Session {
+    Emulator::run().option("--gdb", format!("{},wait", socket.display())).start_on_terminal()
+}
+
+/// Address of the first `code` in the embedded guest at or behind `from`.
+fn find(code: &[u8], from: u64) -> u64 {
+    let image = &emu::embedded::IMAGE[(from - REAL) as usize..];
+    from + image.windows(code.len()).position(|window| window == code).unwrap() as u64
+}
+
+#[test]
+fn gdb_debugs_real_mode_code_at_linear_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gdb");
+    if !has_gdb() {
+        return;
+    }
+    let _host = beside_others();
+    let guest = embedded(&socket);
+    // JMP 2000:0010; there MOV CX, 1234h; MOV [40h], CX; JMP $
+    let said = gdb(
+        None,
+        &socket,
+        &[
+            "show architecture",
+            "x/4i $pc",
+            "stepi",
+            "set var {unsigned char[5]}$pc = {0xea, 0x10, 0, 0, 0x20}",
+            "set var {unsigned char[9]}0x20010 = {0xb9, 0x34, 0x12, 0x89, 0x0e, 0x40, 0, 0xeb, 0xfe}",
+            "break *0x20013",
+            "continue",
+            "x/2i $pc",
+            "printf \"cx=%x ip=%x base=%x pc=%x\\n\", $ecx & 0xffff, $ip, $cs_base, $pc",
+            "monitor mode",
+            "set var $ds = 0x3000",
+            "watch *(short *) 0x30040",
+            "continue",
+            "printf \"pc=%x\\n\", $pc",
+            "kill",
+        ],
+    );
+    says(&said, &["(currently \"i8086\")", "cli", "cld", "xor    %ax,%ax", "mov    %ax,%ds"]);
+    says(&said, &["Breakpoint 1, 0x00020013", "mov    %cx,0x40", "jmp    0x20017"]);
+    says(&said, &["cx=1234 ip=13 base=20000 pc=20013", "real mode; set architecture i8086"]);
+    says(&said, &["Old value = 0", "New value = 4660", "pc=20017"]);
+    guest.finish(0, PATIENCE);
+    assert!(!socket.exists(), "the socket is gone with the machine");
+}
+
+#[test]
+fn gdb_steps_into_protected_and_into_long_mode() {
+    /// MOV CR0, EAX: the far jump is behind it.
+    const SWITCH: [u8; 3] = [0x0F, 0x22, 0xC0];
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gdb");
+    if !has_gdb() {
+        return;
+    }
+    let _host = beside_others();
+    let mut guest = embedded(&socket);
+    let to_protected = format!("break *{:#x}", find(&SWITCH, REAL));
+    let to_long = format!("break *{:#x}", find(&SWITCH, PROTECTED));
+    let said = gdb(
+        None,
+        &socket,
+        &[
+            &to_protected,
+            "continue",
+            "monitor mode",
+            "stepi",
+            "monitor mode",
+            "stepi",
+            "monitor mode",
+            // gdb asks for the description again.
+            "unset tdesc filename",
+            "show architecture",
+            "printf \"at %x\\n\", $pc",
+            "x/2i $pc",
+            &to_long,
+            "continue",
+            "stepi",
+            "monitor mode",
+            "stepi",
+            "monitor mode",
+            // Without being asked, too.
+            "set architecture i386:x86-64",
+            "printf \"at %lx, efer %lx\\n\", $rip, $efer",
+            "x/1i $pc",
+            "monitor translate 0x8400 0x100000000",
+        ],
+    );
+    says(&said, &["real mode", "protected mode, 16-bit code", "protected mode, 32-bit code"]);
+    says(&said, &["(currently \"i386\")", &format!("at {PROTECTED:x}"), "mov    $0x10,%eax", "%eax,%ds"]);
+    says(&said, &["compatibility mode, 32-bit code", "64-bit mode; set architecture i386:x86-64"]);
+    says(&said, &[&format!("at {LONG:x}, efer 500"), "mov    $0x", ",%esi"]);
+    says(&said, &["0x8400: 0x8400", "0x100000000: not mapped"]);
+    // gdb has left; the guest goes on.
+    guest.expect("million instructions per second", PATIENCE);
+    guest.send("q");
+    guest.finish(0, PATIENCE);
+}
+
+/// A file with the symbols `names` of the kernel that `guest` runs, which tells their addresses.
+fn symbols_of(guest: &mut Session, names: &[&str], folder: &Path) -> Option<PathBuf> {
+    /// Where the kernel's image is linked to, and how much of it at most.
+    const BASE: u64 = 0xFFFF_FFFF_8100_0000;
+    const SIZE: u64 = 64 << 20;
+    guest.shell("echo 0 > /proc/sys/kernel/kptr_restrict", PATIENCE);
+    let mut source = format!(
+        ".section .kernel, \"awx\", @nobits\nbase:\n.skip {SIZE}\n.globl _start\n.set _start, base\n"
+    );
+    for name in names {
+        let said = guest.shell(&format!("grep ' {name}$' /proc/kallsyms"), PATIENCE);
+        let line = said
+            .lines()
+            .find(|line| line.trim_end().ends_with(&format!(" {name}")) && line.starts_with("ffff"));
+        let address = u64::from_str_radix(&line.unwrap()[..16], 16).unwrap();
+        let offset = address - BASE;
+        source += &format!(".globl {name}\n.type {name}, @function\n.set {name}, base + {offset}\n");
+    }
+    let (assembly, file) = (folder.join("symbols.s"), folder.join("symbols"));
+    fs::write(&assembly, source).unwrap();
+    let linked = Command::new("gcc")
+        .args(["-nostdlib", "-static", "-no-pie"])
+        .arg(format!("-Wl,--section-start=.kernel={BASE:#x}"))
+        .args([&assembly, Path::new("-o"), &file])
+        .output();
+    match linked {
+        Ok(output) if output.status.success() => Some(file),
+        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => {
+            skip(&format!("gcc: {error}"));
+            None
+        }
+    }
+}
+
+/// A Linux guest of two processors, at the same addresses every time.
+fn start_linux(place: &str) -> Option<Session> {
+    let files = guest_or_skip(Guest::LinuxCloud)?;
+    let guest = Emulator::run()
+        .option("--kernel", files.kernel())
+        .option("--initrd", files.initrd(Variant::Shell))
+        .option("--append", format!("{LINUX_CONSOLE} nokaslr"))
+        .option("--cpus", "2")
+        .option("--gdb", place)
+        .start_on_terminal();
+    Some(guest)
+}
+
+/// The same, with its shell.
+fn linux(socket: &Path) -> Option<Session> {
+    let mut guest = start_linux(&socket.display().to_string())?;
+    guest.expect("emu-guest: ready", PATIENCE);
+    guest.expect("# ", PATIENCE);
+    Some(guest)
+}
+
+#[test]
+fn gdb_breaks_in_a_function_of_linux_by_its_symbol_and_watches_a_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gdb");
+    if !has_gdb() {
+        return;
+    }
+    let _host = beside_others();
+    let Some(mut guest) = linux(&socket) else { return };
+    let names = ["do_sys_openat2", "jiffies_64", "start_kernel", "vfs_read"];
+    let Some(symbols) = symbols_of(&mut guest, &names, folder.path()) else { return };
+    guest.shell("(while :; do cat /proc/uptime; usleep 50000; done > /dev/null &)", PATIENCE);
+    let said = gdb(
+        Some(&symbols),
+        &socket,
+        &[
+            "break do_sys_openat2",
+            "hbreak vfs_read",
+            "continue",
+            "x/s $rsi",
+            "monitor info",
+            "delete 1",
+            "continue",
+            "delete",
+            "watch *(unsigned long *) &jiffies_64",
+            "rwatch *(unsigned long *) &jiffies_64",
+            "continue",
+            "continue",
+            "delete",
+            "x/2gx 0",
+            "x/1gx 0xfee00000",
+            "monitor phys on",
+            "x/1gx 0",
+            "x/1gx 0xfee00000",
+            "monitor phys off",
+            "monitor nonsense",
+            "p/x $cr0 & 0x80000001",
+            "p/x $cs",
+            "p $xmm0.v4_int32",
+            "p $fctrl",
+            "set var $xmm15.uint128 = 77",
+            "p $xmm15.uint128",
+            "set var $cs = 0",
+        ],
+    );
+    says(&said, &["Breakpoint 1, 0xffffffff", "in do_sys_openat2 ()"]);
+    says(&said, &["debug, ", "processor 0: ", "processor 1: ", "Breakpoint 2, ", "in vfs_read ()"]);
+    says(&said, &["watchpoint 3", "alue = ", "watchpoint ", "alue = "]);
+    says(&said, &["Cannot access memory at address 0x0", "Cannot access memory at address 0xfee00000"]);
+    says(&said, &["gdb's addresses are physical", "0x0:\t0x", "Cannot access memory at address 0xfee00000"]);
+    says(&said, &["nonsense: no such command", "= 0x80000001", "= 0x10", "= {", "= 77"]);
+    says(&said, &["Could not write register \"cs\""]);
+
+    let there = gdb(Some(&symbols), &socket, &["break do_sys_openat2", "continue", "detach"]);
+    says(&there, &["Breakpoint 1, ", "in do_sys_openat2 ()", "detached"]);
+    assert!(guest.shell("echo $((6 * 7))", PATIENCE).contains("42"), "the guest goes on");
+    guest.send("poweroff -f\r");
+    guest.finish(0, PATIENCE);
+
+    // From the first instruction on, where the kernel is not mapped yet.
+    let Some(guest) = start_linux(&format!("{},wait", socket.display())) else { return };
+    let commands =
+        ["break *start_kernel", "continue", "x/i $pc", "printf \"lma=%d\\n\", $efer >> 10 & 1", "kill"];
+    let said = gdb(Some(&symbols), &socket, &commands);
+    says(
+        &said,
+        &["Breakpoint 1, 0xffffffff", "in start_kernel ()", "=> 0xffffffff", "<start_kernel>", "lma=1"],
+    );
+    guest.finish(0, PATIENCE);
+}
+
+#[test]
+fn threads_are_processors_and_one_can_step_while_the_other_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gdb");
+    if !has_gdb() {
+        return;
+    }
+    let _host = beside_others();
+    let Some(mut guest) = linux(&socket) else { return };
+    guest.shell("(while :; do :; done &) ; (while :; do :; done &)", PATIENCE);
+    let registers = "printf \"%lx %lx %lx %lx %lx\\n\", $rip, $rsp, $rax, $rcx, $rdx";
+    let said = gdb(
+        None,
+        &socket,
+        &[
+            "info threads",
+            "echo --\\n",
+            registers,
+            "set scheduler-locking on",
+            "thread 2",
+            "echo --\\n",
+            registers,
+            "stepi 5",
+            "echo --\\n",
+            registers,
+            "thread 1",
+            "echo --\\n",
+            registers,
+            "echo --\\n",
+            "set scheduler-locking off",
+            "stepi",
+            "echo --\\n",
+            registers,
+            "echo --\\n",
+            "kill",
+        ],
+    );
+    says(&said, &["* 1 ", "(CPU 0, ", "  2 ", "(CPU 1, "]);
+    let values: Vec<&str> =
+        said.split("--\n").skip(1).map(|part| part.lines().next().unwrap_or_default()).collect();
+    let [first, second, stepped, first_after, _, first_stepped, ..] = values[..] else { panic!("{said}") };
+    assert_ne!(second, stepped, "thread 2 has stepped:\n{said}");
+    assert_eq!(first, first_after, "thread 1 stood:\n{said}");
+    assert_ne!(first, first_stepped, "thread 1 has stepped:\n{said}");
+    guest.finish(0, PATIENCE);
+}
+
+/// `content` as a packet.
+fn packet(content: &[u8]) -> Vec<u8> {
+    let sum = content.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    [b"$", content, format!("#{sum:02x}").as_bytes()].concat()
+}
+
+/// What comes back for `bytes`, up to the end of a packet.
+fn ask(stream: &mut TcpStream, bytes: Vec<u8>) -> String {
+    stream.write_all(&bytes).unwrap();
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while !answer.ends_with(b"#") && stream.read(&mut byte).unwrap() == 1 {
+        answer.push(byte[0]);
+    }
+    // The checksum.
+    stream.read_exact(&mut [0; 2]).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A TCP port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn no_packet_makes_emu_fail() {
+    const COMMANDS: [&str; 16] = [
+        "g",
+        "G",
+        "m",
+        "M",
+        "X",
+        "p",
+        "P",
+        "Z0,",
+        "z1,",
+        "Z2,",
+        "vCont;",
+        "H",
+        "qXfer:features:read:target.xml:",
+        "qRcmd,",
+        "T",
+        "qThreadExtraInfo,",
+    ];
+    const PIECES: [&str; 12] =
+        ["0", "1", "ffffffffffffffff", ",", ":", "7c00", "-1", "p1.1", ";", "=", "63", "\u{7d}"];
+    let _host = beside_others();
+    let port = free_port();
+    let guest = Emulator::run().option("--gdb", port.to_string()).start_on_terminal();
+    let mut random = 1_u32;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) as usize % below
+    };
+    let connect = || loop {
+        // emu has to start first.
+        if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
+            break stream;
+        }
+    };
+    for _ in 0..200 {
+        let mut stream = connect();
+        for _ in 0..20 {
+            let mut content = COMMANDS[next(COMMANDS.len())].to_owned();
+            (0..next(6)).for_each(|_| content += PIECES[next(PIECES.len())]);
+            // It may have been let go.
+            let _gone = stream.write_all(&packet(content.as_bytes()));
+        }
+        let _closed = stream.shutdown(std::net::Shutdown::Write);
+        let _reset = stream.read_to_end(&mut Vec::new());
+    }
+    connect().write_all(&packet(b"k")).unwrap();
+    guest.finish(0, PATIENCE);
+}
+
+#[test]
+fn the_end_of_the_guest_is_told_and_what_is_no_debugger_does_not_disturb_it() {
+    let folder = tempfile::tempdir().unwrap();
+    if !has_gdb() {
+        return;
+    }
+    let _host = beside_others();
+    let port = free_port();
+    let control = folder.path().join("control");
+    let mut guest =
+        Emulator::run().option("--gdb", port.to_string()).option("--control", &control).start_on_terminal();
+    guest.expect("million instructions per second", PATIENCE);
+    let status = || {
+        let output = Emulator::ctl(&control).flag("query-status").output();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+
+    let silent = connect();
+    assert!(status().contains("running"), "somebody who says nothing stops nothing");
+    let mut second = connect();
+    assert_eq!(second.read(&mut [0; 16]).unwrap(), 0, "there is one at a time");
+    drop(silent);
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"$g#00", b"$\xff\xff#fe", b"$vCont;s#b8", &[b'$'; 100_000]]
+    {
+        let mut stream = connect();
+        // It may be let go before it has said all.
+        let _gone = stream.write_all(garbage);
+        let _closed = stream.shutdown(std::net::Shutdown::Write);
+        let _reset = stream.read_to_end(&mut Vec::new());
+    }
+    assert!(status().contains("running"), "{}", status());
+    let mut stream = connect();
+    assert!(ask(&mut stream, packet(b"?")).contains("T05"));
+    assert!(status().contains("debug"), "{}", status());
+    stream.write_all(&packet(b"vCont;c")).unwrap();
+    while !status().contains("running") {}
+    assert!(ask(&mut stream, b"\x03".to_vec()).contains("T02"), "Ctrl-C stops the guest");
+    assert!(ask(&mut stream, packet(b"D;1")).contains("OK"));
+    assert!(status().contains("running"), "{}", status());
+    drop(stream);
+
+    let place = PathBuf::from(format!("127.0.0.1:{port}"));
+    let keys = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        guest.send("q");
+        guest.finish(0, PATIENCE);
+    });
+    let said = gdb(None, &place, &["monitor registers", "continue"]);
+    says(&said, &["processor 0", "rip 0x", "exited normally"]);
+    keys.join().unwrap();
+}
