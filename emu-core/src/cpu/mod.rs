@@ -19,7 +19,7 @@ use crate::{
     engine::{CpuIo, VcpuSignal},
     interp::{BlockCache, Hot},
     memory::PhysicalMemory,
-    microcode::cpuid::KnownLeaves,
+    microcode::{cpuid::KnownLeaves, random::Random},
     mmu::Mmu,
     region::{NoPage, fill::Request},
     semantics::integer::deferred::SETTLED,
@@ -94,6 +94,8 @@ pub struct Cpu {
     pub io: Arc<dyn CpuIo>,
     /// Instructions completed since the start; current between blocks.
     pub executed: u64,
+    /// What RDRAND and RDSEED read.
+    pub random: Random,
     /// Optional record of execution, interrupts and I/O.
     pub trace: Option<Box<dyn Trace>>,
     /// What an embedder wants to see.
@@ -175,6 +177,7 @@ impl Cpu {
             memory,
             io,
             executed: 0,
+            random: Random::default(),
             trace: None,
             observe: Observe::default(),
         });
