@@ -15,6 +15,7 @@ mod ata;
 mod board;
 mod boot;
 mod chipset;
+mod counted;
 mod cpu_io;
 mod firmware_setup;
 mod handle;
@@ -33,6 +34,7 @@ mod trace;
 mod vcpu;
 mod virtio;
 
+pub use counted::{CountedMachine, End, Pace, Standing};
 pub use handle::MachineHandle;
 pub use lifecycle::{Happening, Observer};
 pub use run_state::RunState;

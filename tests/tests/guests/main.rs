@@ -6,6 +6,7 @@ mod benchmark;
 mod cards;
 mod control;
 mod debian;
+mod differential;
 mod durability;
 mod embedded;
 mod full_disk;
