@@ -8,6 +8,7 @@ use emu_core::{
     memory::{GuestMemory, PhysicalMemory},
 };
 use iced_x86::code_asm::*;
+use rstest::rstest;
 use std::sync::Arc;
 
 const CODE: u64 = 0x10_0000;
@@ -160,10 +161,21 @@ fn the_same_instruction_pointer_in_another_code_segment_is_another_place() {
     assert_eq!(cpu.regs[3], 0x11);
 }
 
-/// Raises an interrupt when port 80h is written.
+/// Raises an interrupt when port 80h is accessed, or memory of a device, which reads as zero.
 struct Interrupting(Arc<VcpuSignal>);
 
 impl FewDevices for Interrupting {
+    fn port_read(&self, _: u16, _: u8) -> u32 {
+        self.0.raise(request::INTERRUPT);
+        0
+    }
+    fn mmio_read(&self, _: u64, _: u8) -> u64 {
+        self.0.raise(request::INTERRUPT);
+        0
+    }
+    fn mmio_write(&self, _: u64, _: u8, _: u64) {
+        self.0.raise(request::INTERRUPT);
+    }
     fn port_write(&self, port: u16, _: u8, _: u32) {
         self.0.raise(if port == 0x80 { request::INTERRUPT } else { request::STOP });
     }
@@ -173,14 +185,11 @@ impl FewDevices for Interrupting {
     }
 }
 
-#[test]
-fn an_interrupt_that_sti_lets_in_comes_after_one_more_instruction() {
+/// A CPU in real mode at 1000:0100, where `code` is, with `handler` for interrupt 20h.
+fn interrupted(code: &[u8], handler: &[u8]) -> Box<Cpu> {
     let ram = GuestMemory::new(16 << 20).unwrap();
-    // mov cx, 3; again: cli; out 80h, al; sti; inc ax; inc ax; inc ax; nop; dec cx; jnz again; out F4h, al
-    let code = [0xB9, 3, 0, 0xFA, 0xE6, 0x80, 0xFB, 0x40, 0x40, 0x40, 0x90, 0x49, 0x75, 0xF5, 0xE6, 0xF4];
-    ram.write(0x1_0100, &code).unwrap();
-    // The handler: add bx, ax; iret
-    ram.write(0x1_0200, &[0x01, 0xC3, 0xCF]).unwrap();
+    ram.write(0x1_0100, code).unwrap();
+    ram.write(0x1_0200, handler).unwrap();
     ram.write(4 * 0x20, &[0x00, 0x02, 0x00, 0x10]).unwrap();
     let signal = Arc::<VcpuSignal>::default();
     let model = Arc::new(CpuModel::named("max").unwrap());
@@ -189,9 +198,46 @@ fn an_interrupt_that_sti_lets_in_comes_after_one_more_instruction() {
     let mut state = cpu.save_state();
     state.segments.data[1] = Segment { attr: 0x9B, ..Segment::real(0x1000) };
     state.segments.data[2] = Segment { attr: 0x93, ..Segment::real(0x3000) };
+    // The VGA window, which is memory of a device.
+    state.segments.data[3] = Segment { attr: 0x93, ..Segment::real(0xA000) };
     state.general.rip = 0x100;
-    state.general.gpr[..5].copy_from_slice(&[0, 0, 0, 0, 0x1000]);
+    // CX = 1, DX = 80h, SP = 1000h.
+    state.general.gpr[..8].copy_from_slice(&[0, 1, 0x80, 0, 0x1000, 0, 0x500, 0x600]);
     cpu.load_state(&state);
+    cpu
+}
+
+#[rstest]
+#[case::store(&[0xA2, 0, 0])]
+#[case::load(&[0xA0, 0, 0])]
+#[case::update(&[0x01, 0x06, 0, 0])]
+#[case::vector_store(&[0x0F, 0x11, 0x06, 0, 0])]
+#[case::movsb_from(&[0xA4])]
+#[case::port_write(&[0xE6, 0x80])]
+#[case::port_read(&[0xE4, 0x80])]
+#[case::outsb(&[0x26, 0x6E])]
+#[case::insb(&[0x6C])]
+#[case::rep_outsb(&[0x26, 0xF3, 0x6E])]
+fn an_interrupt_that_an_access_raises_comes_before_the_next_instruction(#[case] access: &[u8]) {
+    // sti; nop; (the access); inc ax; inc ax; nop; nop; out F4h, al
+    let code = [&[0xFB, 0x90], access, &[0x40, 0x40, 0x90, 0x90, 0xE6, 0xF4]].concat();
+    // The handler: mov bx, ax; inc bx; iret
+    let mut cpu = interrupted(&code, &[0x89, 0xC3, 0x43, 0xCF]);
+    let mut state = cpu.save_state();
+    state.control.cr4 = Cr4::OSFXSR;
+    cpu.load_state(&state);
+
+    cpu.run();
+
+    assert_eq!((cpu.regs[0], cpu.regs[3]), (2, 1));
+}
+
+#[test]
+fn an_interrupt_that_sti_lets_in_comes_after_one_more_instruction() {
+    // mov cx, 3; again: cli; out 80h, al; sti; inc ax; inc ax; inc ax; nop; dec cx; jnz again; out F4h, al
+    let code = [0xB9, 3, 0, 0xFA, 0xE6, 0x80, 0xFB, 0x40, 0x40, 0x40, 0x90, 0x49, 0x75, 0xF5, 0xE6, 0xF4];
+    // The handler: add bx, ax; iret
+    let mut cpu = interrupted(&code, &[0x01, 0xC3, 0xCF]);
 
     cpu.run();
 

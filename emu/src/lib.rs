@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod control;
+mod differential;
 pub mod embedded;
 pub mod exit;
 mod gdb;

@@ -54,6 +54,12 @@ fn files() -> tempfile::TempDir {
 #[case(&["run", "--kernel", "kernel", "--initrd", "missing"], "--initrd missing: cannot be read")]
 #[case(&["run", "--kernel", "kernel", "--initrd", "cut.gz"], "--initrd cut.gz: the archive is cut off")]
 #[case(&["run", "--kernel", "kernel", "--initrd", "big", "--memory", "3M"], "give at least 5M")]
+// A guest on two engines.
+#[case(&["test", "diff", "--engines", "jit"], "--engines jit: it takes two engines; name them as in jit,interp")]
+#[case(&["test", "diff", "--engines", "jit,kvm"], "--engines kvm: not known; use interp, steps")]
+#[case(&["test", "diff", "--append", "quiet"], "--append quiet: has no kernel to go with")]
+#[case(&["test", "diff", "--kernel", "missing"], "--kernel missing: cannot be read")]
+#[case(&["test", "diff", "--plant", "0"], "--plant 0: ")]
 // Ports.
 #[case(&["run", "--serial", "tcp:1"], "--serial tcp:1: not a destination; use stdio, file:PATH, pty or none")]
 #[case(&["run", "--serial", "stdio", "--serial", "stdio"], "only one port can have standard input")]

@@ -33,6 +33,13 @@ impl Emulator {
         Emulator { command }
     }
 
+    /// `emu test diff`.
+    pub fn diff() -> Self {
+        let mut command = Command::new(binary());
+        command.args(["test", "diff"]);
+        Emulator { command }
+    }
+
     /// `emu disk`.
     pub fn disk() -> Self {
         let mut command = Command::new(binary());

@@ -21,7 +21,7 @@ use crate::{
     engine::{CpuIo, VcpuSignal},
     interp::{BlockCache, Hot},
     memory::PhysicalMemory,
-    microcode::cpuid::KnownLeaves,
+    microcode::{cpuid::KnownLeaves, random::Random},
     mmu::Mmu,
     region::{NoPage, fill::Request},
     semantics::integer::deferred::SETTLED,
@@ -96,6 +96,8 @@ pub struct Cpu {
     pub io: Arc<dyn CpuIo>,
     /// Instructions completed since the start; current between blocks.
     pub executed: u64,
+    /// What RDRAND and RDSEED read.
+    pub random: Random,
     /// Optional record of execution, interrupts and I/O.
     pub trace: Option<Box<dyn Trace>>,
     /// What an embedder wants to see.
@@ -179,6 +181,7 @@ impl Cpu {
             memory,
             io,
             executed: 0,
+            random: Random::default(),
             trace: None,
             observe: Observe::default(),
             user_code: UserCode::default(),

@@ -8,7 +8,7 @@
 //! | data accesses in a range | their pages have no direct access in the TLB | slow accesses to these pages |
 //! | interrupts and exceptions | held back where all deliveries pass | none to instructions |
 //! | permissions of physical pages | looked up when the TLB is filled | none after that |
-//! | a number of instructions | the last ones one by one | about 48 single steps |
+//! | a number of instructions | the last ones one by one | about 48 single steps; with a translator as many as its longest region has instructions |
 
 use super::{
     build::{Found, MAX_INSNS},
@@ -61,6 +61,32 @@ impl Cpu {
         pause
     }
 
+    /// Executes what the engine executes without a look at the budget (a block, or a way through a region as far as its
+    /// next jump back) and one more instruction by itself, but at most `limit` instructions: for finding the place where
+    /// two engines part.
+    pub fn run_piece(&mut self, limit: u64) -> Pause {
+        self.enter_mxcsr();
+        let pause = self.run_piece_until_pause(limit);
+        self.sync_mxcsr();
+        pause
+    }
+
+    fn run_piece_until_pause(&mut self, limit: u64) -> Pause {
+        // Events that are due come first.
+        let pause = self.run_until_pause(0);
+        if pause != Pause::Limit {
+            return pause;
+        }
+        let before = self.executed;
+        if limit > self.unlooked() {
+            self.run_some(0);
+        }
+        // What was raised behind the last instruction of the piece has been delivered, what would be raised by the next one
+        // has perhaps not: only behind an instruction that is completed there is one state alone.
+        let left = limit - (self.executed - before);
+        self.run_until_pause(left.min(1))
+    }
+
     fn run_until_pause(&mut self, limit: u64) -> Pause {
         let end = self.executed.saturating_add(limit);
         loop {
@@ -89,11 +115,16 @@ impl Cpu {
 
     /// Executes at most `limit` instructions. Returns whether it has paused at an observed one.
     fn run_within(&mut self, limit: u64) -> bool {
-        // The block that uses up the budget is executed to its end.
-        match limit.checked_sub(MAX_INSNS as u64) {
+        match limit.checked_sub(self.unlooked()) {
             Some(budget) => self.run_some(budget.min(super::run::SLICE as u64) as i64),
             None => self.run_one(),
         }
+    }
+
+    /// Instructions executed at most without a look at the budget: the block or the way through a region that uses it up
+    /// is executed to its end.
+    fn unlooked(&self) -> u64 {
+        self.hot.longest().max(MAX_INSNS as u64)
     }
 
     fn take_pause(&mut self) -> Option<Pause> {
@@ -299,6 +330,16 @@ mod tests {
         cpu.rip = 0x1000;
         assert_eq!(cpu.step_observed(), None);
         assert_eq!(cpu.regs[slot::RAX], 2);
+    }
+
+    #[test]
+    fn a_piece_is_a_block_and_one_instruction() {
+        // JMP back to the first.
+        let mut cpu = counting(&[0xEB, 0xFB]);
+        assert_eq!(cpu.run_piece(1000), Pause::Limit);
+        assert_eq!((cpu.executed, cpu.rip), (5, 0x1001));
+        assert_eq!(cpu.run_piece(1), Pause::Limit);
+        assert_eq!((cpu.executed, cpu.rip), (6, 0x1002));
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod program_tests;
 #[cfg(test)]
 mod programs;
 mod protection;
-mod random;
+pub mod random;
 mod segment_load;
 pub mod smm;
 mod stack;

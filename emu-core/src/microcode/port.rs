@@ -14,7 +14,6 @@ use crate::{
     semantics::{Emitter, Row, microcode_form},
 };
 use iced_x86::Code;
-use std::sync::atomic::Ordering;
 
 /// #GP(0) unless the current program may access `size` bytes of ports from `port`: by CPL and IOPL, or by the
 /// permission bitmap of the TSS.
@@ -43,15 +42,15 @@ pub fn check_io_permission(cpu: &mut Cpu, port: u16, size: u64) -> Result<(), Ex
 /// After an access, which may change anything outside the CPU: interrupts and breakpoints are looked at before the
 /// next instruction.
 fn look_around(cpu: &mut Cpu) {
-    if cpu.signal.attention().load(Ordering::Relaxed) != 0 || cpu.events.pending_debug != 0 {
-        cpu.leave_block = true;
-    }
+    cpu.device_was_accessed();
+    cpu.leave_block |= cpu.events.pending_debug != 0;
 }
 
 /// Reads `w` from `port`. The caller has checked the permission.
 pub fn read_port(cpu: &mut Cpu, port: u16, w: Width) -> u64 {
     debug::note_port_access(cpu, port, w.bytes());
     let value = cpu.io.port_read(cpu.id, port, w.bytes() as u8);
+    look_around(cpu);
     u64::from(value) & w.mask()
 }
 
@@ -59,6 +58,7 @@ pub fn read_port(cpu: &mut Cpu, port: u16, w: Width) -> u64 {
 pub fn write_port(cpu: &mut Cpu, port: u16, w: Width, value: u64) {
     debug::note_port_access(cpu, port, w.bytes());
     cpu.io.port_write(cpu.id, port, w.bytes() as u8, (value & w.mask()) as u32);
+    look_around(cpu);
 }
 
 fn dx(cpu: &Cpu) -> u16 {
@@ -73,7 +73,6 @@ fn input(cpu: &mut Cpu, port: u16, w: Width) -> Result<(), Exception> {
     check_io_permission(cpu, port, w.bytes())?;
     let value = read_port(cpu, port, w);
     cpu.set_reg(w, slot::byte_offset(slot::RAX), value);
-    look_around(cpu);
     Ok(())
 }
 
@@ -81,7 +80,6 @@ fn output(cpu: &mut Cpu, port: u16, w: Width) -> Result<(), Exception> {
     check_io_permission(cpu, port, w.bytes())?;
     let value = cpu.regs[slot::RAX];
     write_port(cpu, port, w, value);
-    look_around(cpu);
     Ok(())
 }
 

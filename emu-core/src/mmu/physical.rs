@@ -5,6 +5,7 @@ use crate::{
     cpu::Cpu,
     memory::host::{self, after_loads, before_stores},
 };
+use std::sync::atomic::Ordering;
 
 impl Cpu {
     /// Loads `len` (1, 2, 4, 8) bytes at a guest-physical address, within one page.
@@ -13,7 +14,7 @@ impl Cpu {
         match self.memory.ram().host_ptr(physical) {
             // SAFETY: the access lies within one page, which RAM keeps mapped.
             Some(host) => unsafe { host::load(host, width(len)) },
-            None => self.io.mmio_read(self.id, physical, len as u8),
+            None => self.device_read(physical, len as u8),
         }
     }
 
@@ -26,7 +27,7 @@ impl Cpu {
                 // SAFETY: as in `read_physical`.
                 unsafe { host::store(host, width(len), value) }
             }
-            None => self.io.mmio_write(self.id, physical, len as u8, value),
+            None => self.device_write(physical, len as u8, value),
         }
     }
 
@@ -40,7 +41,7 @@ impl Cpu {
         let mut at = 0;
         while at < buffer.len() {
             let len = device_chunk(physical + at as u64, buffer.len() - at);
-            let value = self.io.mmio_read(self.id, physical + at as u64, len as u8);
+            let value = self.device_read(physical + at as u64, len as u8);
             buffer[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
             at += len;
         }
@@ -62,8 +63,28 @@ impl Cpu {
             let len = device_chunk(physical + at as u64, bytes.len() - at);
             let mut value = [0; 8];
             value[..len].copy_from_slice(&bytes[at..at + len]);
-            self.io.mmio_write(self.id, physical + at as u64, len as u8, u64::from_le_bytes(value));
+            self.device_write(physical + at as u64, len as u8, u64::from_le_bytes(value));
             at += len;
+        }
+    }
+
+    fn device_read(&mut self, physical: u64, len: u8) -> u64 {
+        let value = self.io.mmio_read(self.id, physical, len);
+        self.device_was_accessed();
+        value
+    }
+
+    fn device_write(&mut self, physical: u64, len: u8, value: u64) {
+        self.io.mmio_write(self.id, physical, len, value);
+        self.device_was_accessed();
+    }
+
+    /// After an access to a device, which may ask for anything by it: what it asks for, such as an interrupt, comes before
+    /// the next instruction, and not at the end of the block.
+    #[inline]
+    pub(crate) fn device_was_accessed(&mut self) {
+        if self.signal.attention().load(Ordering::Relaxed) != 0 {
+            self.leave_block = true;
         }
     }
 

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod arm;
 mod compiled;
+mod devices;
 mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod golden;

@@ -73,7 +73,7 @@ enum Command {
     Disk(DiskCommand),
     /// Control a machine that was run with --control
     Ctl(CtlOptions),
-    /// Test instructions, blocks and corpora on the engines
+    /// Test instructions, blocks, corpora and guests on the engines
     #[command(subcommand)]
     Test(test::TestCommand),
     /// Print the completions of a shell, for its start-up file

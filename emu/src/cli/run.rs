@@ -186,7 +186,8 @@ pub struct RunOptions {
     trace: Vec<TraceSpec>,
 }
 
-fn parse_thresholds(text: &str) -> Result<Thresholds, String> {
+/// Parses when code is translated.
+pub fn parse_thresholds(text: &str) -> Result<Thresholds, String> {
     let numbers = text.split_once(',').and_then(|(warm, hot)| Some((warm.parse().ok()?, hot.parse().ok()?)));
     match numbers {
         Some((warm, hot)) if warm > 0 => Ok(Thresholds { warm, hot }),

@@ -284,14 +284,14 @@ pub fn observe(cpu: &mut Cpu, points: &StopPoints) {
 impl Machine {
     /// Task priority of vCPU number `vcpu`, which is CR8.
     pub fn task_priority(&self, vcpu: usize) -> u8 {
-        self.chipset.apics.cr8(vcpu)
+        self.board.chipset.apics.cr8(vcpu)
     }
 
     /// Has vCPU number `vcpu` go on from `state`, with task priority `priority`.
     pub fn change_state(&mut self, vcpu: usize, state: CpuState, priority: u8) {
         if let Some(place) = self.states.get_mut(vcpu) {
             *place = state;
-            self.chipset.apics.set_cr8(vcpu, priority);
+            self.board.chipset.apics.set_cr8(vcpu, priority);
             self.changed.insert(vcpu);
         }
     }
@@ -299,8 +299,8 @@ impl Machine {
     /// Writes RAM at a physical address. vCPUs hear of code and of page tables that are no longer what they were. False
     /// if there is something else than RAM.
     pub fn write_physical(&self, address: u64, bytes: &[u8]) -> bool {
-        let written = Dma::new(self.memory.clone()).write(address, bytes).is_ok();
-        self.memory.code().tell_all(MemoryEvent::FlushTlb);
+        let written = Dma::new(self.board.memory.clone()).write(address, bytes).is_ok();
+        self.board.memory.code().tell_all(MemoryEvent::FlushTlb);
         written
     }
 }

@@ -29,11 +29,11 @@ pub struct MachineHandle {
 impl MachineHandle {
     pub(super) fn of(machine: &Machine) -> MachineHandle {
         MachineHandle {
-            lifecycle: machine.lifecycle.clone(),
-            pm: machine.chipset.pm.clone(),
-            balloon: machine.chipset.virtio.balloon.clone(),
-            memory: machine.config.memory,
-            cpus: machine.config.cpus,
+            lifecycle: machine.board.lifecycle.clone(),
+            pm: machine.board.chipset.pm.clone(),
+            balloon: machine.board.chipset.virtio.balloon.clone(),
+            memory: machine.board.config.memory,
+            cpus: machine.board.config.cpus,
         }
     }
 

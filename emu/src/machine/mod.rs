@@ -12,8 +12,10 @@
 
 mod a20;
 mod ata;
+mod board;
 mod boot;
 mod chipset;
+mod counted;
 mod cpu_io;
 pub mod debug;
 mod engines;
@@ -34,32 +36,23 @@ mod trace;
 mod vcpu;
 mod virtio;
 
+pub use counted::{CountedMachine, End, Pace, Standing};
 pub use engines::{Engine, EngineReport};
 pub use handle::MachineHandle;
 pub use lifecycle::{Happening, Observer};
 pub use run_state::RunState;
 
 use crate::{
-    config::{CpuSpec, MIB, MachineConfig},
+    config::MachineConfig,
     console::{HostPorts, HostSpace, Room},
     control::{ControlServer, ControlSocket},
-    exit::{ExitReason, OptionError, RunError},
+    exit::{ExitReason, RunError},
     gdb::{GdbServer, GdbSocket},
 };
-use boot::{Guest, StartError};
-use chipset::{Chipset, ChipsetParts};
-use cpu_io::MachineIo;
+use board::{Board, BoardPorts};
 use debug::{DebugPort, Orders};
-use emu_core::{
-    clock::{TimerQueue, VmClock},
-    cpu_model::CpuModel,
-    engine::{CpuIo, VcpuSignal},
-    memory::{GuestMemory, MemoryError, PhysicalMemory},
-    mmu,
-    state::CpuState,
-};
+use emu_core::{clock::VmClock, engine::CpuIo, memory::PhysicalMemory, state::CpuState};
 use engines::Engines;
-use firmware::MachineLayout;
 use lifecycle::{Event, Lifecycle, Next};
 use run_state::Holds;
 use serial::Console;
@@ -74,14 +67,7 @@ pub fn run(config: MachineConfig, ports: HostPorts) -> Result<ExitReason, RunErr
 
 /// A machine, as its own thread has it.
 pub struct Machine {
-    config: MachineConfig,
-    model: Arc<CpuModel>,
-    guest: Guest,
-    layout: MachineLayout,
-    memory: Arc<PhysicalMemory>,
-    chipset: Chipset,
-    lifecycle: Arc<Lifecycle>,
-    timers: Arc<TimerQueue>,
+    board: Board,
     engines: Engines,
     vcpus: Vcpus,
     /// Where the vCPUs stand, or stood last.
@@ -98,79 +84,43 @@ pub struct Machine {
 
 impl Machine {
     fn build(config: MachineConfig, ports: HostPorts) -> Result<Self, RunError> {
-        let model = Arc::new(cpu_model(&config.cpu)?.with_cpus(config.cpus));
-        let guest = Guest::of(&config);
-        let memory = Arc::new(PhysicalMemory::new(guest_memory(config.memory, &model)?));
-        let layout = layout::describe(&config, &model, memory.ram());
-
-        let signals: Vec<Arc<VcpuSignal>> = (0..config.cpus).map(|_| Arc::default()).collect();
-        let lifecycle = Arc::new(Lifecycle::new(signals.clone()));
-        let timers = TimerQueue::new(VmClock::real(0));
-        pause_without_room(&ports.space, &lifecycle);
-        let traces = Traces::new(ports.traces);
-        let parts = ChipsetParts {
-            config: &config,
-            model: &model,
-            memory: &memory,
-            timers: &timers,
-            signals: &signals,
-            lifecycle: &lifecycle,
-        };
-        let (outputs, inputs) = ports.serial.into_iter().map(|port| (port.output, port.input)).unzip();
-        let networks = ports.networks.into_iter().map(|port| network::captured(port, timers.clock()));
-        let networks = networks.collect::<Result<_, _>>()?;
-        let chipset = Chipset::new(&parts, outputs, ports.debugcon, ports.disks, networks, ports.virtio)
-            .map_err(anyhow::Error::new)?;
-        let console = Console::new(inputs, &chipset, &lifecycle);
-        let io: Arc<dyn CpuIo> =
-            Arc::new(MachineIo::new(&chipset, timers.clock().clone(), lifecycle.clone(), traces.io()));
-        let mut engines = Engines::new(&config, &memory);
-        let assignments = engines.first(&model)?;
-        let parts = signals.into_iter().map(|signal| VcpuParts {
-            model: model.clone(),
-            memory: memory.clone(),
-            signal,
+        let HostPorts { serial, debugcon, traces, virtio, disks, networks, space, control, gdb } = ports;
+        let (serial, inputs) = serial.into_iter().map(|port| (port.output, port.input)).unzip();
+        let ports = BoardPorts { serial, debugcon, disks, networks, virtio };
+        let board = Board::new(config, VmClock::real(0), ports)?;
+        pause_without_room(&space, &board.lifecycle);
+        let traces = Traces::new(traces);
+        let console = Console::new(inputs, &board.chipset, &board.lifecycle);
+        let io: Arc<dyn CpuIo> = Arc::new(board.io(traces.io()));
+        let mut engines = Engines::new(&board.config, &board.memory);
+        let assignments = engines.first(&board.model)?;
+        let parts = board.signals.iter().map(|signal| VcpuParts {
+            model: board.model.clone(),
+            memory: board.memory.clone(),
+            signal: signal.clone(),
             io: io.clone(),
             trace: traces.of_vcpu(),
         });
         let vcpus = Vcpus::start(parts)?;
         vcpus.assign(assignments);
-        let debug = ports.gdb.is_some().then(|| DebugPort::new(lifecycle.clone()));
+        let debug = gdb.is_some().then(|| DebugPort::new(board.lifecycle.clone()));
         let (states, starts, changed) = (Vec::new(), true, BTreeSet::new());
-        Ok(Machine {
-            config,
-            model,
-            guest,
-            layout,
-            memory,
-            chipset,
-            lifecycle,
-            timers,
-            engines,
-            vcpus,
-            states,
-            starts,
-            changed,
-            console,
-            control: ports.control,
-            debug,
-            gdb: ports.gdb,
-        })
+        Ok(Machine { board, engines, vcpus, states, starts, changed, console, control, debug, gdb })
     }
 
     fn run(mut self) -> Result<ExitReason, RunError> {
         // The first start finds the user's mistakes, so it comes before the terminal is taken.
-        self.states = self.power_on()?;
+        self.states = self.board.power_on()?;
         if let Some(notice) = self.engines.notice() {
             eprintln!("emu: {notice}");
         }
-        let timers = self.timers.clone();
+        let timers = self.board.timers.clone();
         let timer_thread = thread::Builder::new()
             .name("timers".into())
             .spawn(move || timers.run())
             .map_err(|error| anyhow::Error::new(error).context("the timers' thread"))?;
         self.console.start().map_err(|error| anyhow::Error::new(error).context("the console"))?;
-        let streams = self.chipset.virtio.start(&self.lifecycle);
+        let streams = self.board.chipset.virtio.start(&self.board.lifecycle);
         streams.map_err(|error| anyhow::Error::new(error).context("the ports of the virtio console"))?;
         let handle = MachineHandle::of(&self);
         let control = self.control.take().map(|socket| ControlServer::start(socket, handle)).transpose();
@@ -179,12 +129,12 @@ impl Machine {
         let gdb = gdb.map(|(socket, port)| GdbServer::start(socket, port, MachineHandle::of(&self)));
         let gdb = gdb.transpose().map_err(|error| anyhow::Error::new(error).context("the debugger"))?;
         let result = self.run_to_end();
-        self.lifecycle.end(!matches!(result, Ok(ExitReason::Quit) | Err(_)));
+        self.board.lifecycle.end(!matches!(result, Ok(ExitReason::Quit) | Err(_)));
         drop(control);
         if let Some(gdb) = gdb {
             gdb.end(result.as_ref().ok());
         }
-        self.timers.stop();
+        self.board.timers.stop();
         // A panicked thread has ended the process already.
         let _ = timer_thread.join();
         result
@@ -197,7 +147,7 @@ impl Machine {
 
     /// The physical address that `linear` leads to on a processor in `state`; `None` if nothing is mapped there.
     pub fn linear_to_physical(&self, state: &CpuState, linear: u64) -> Option<u64> {
-        mmu::linear_to_physical(&state.control, self.model.physical_address_bits(), &self.memory, linear)
+        self.board.linear_to_physical(state, linear)
     }
 
     /// What executes it.
@@ -210,19 +160,19 @@ impl Machine {
     /// # Errors
     /// Why that cannot be, as one sentence; then everything stays as it is.
     pub fn set_engine(&mut self, engine: Engine) -> Result<(), String> {
-        self.vcpus.assign(self.engines.change(engine, &self.model)?);
+        self.vcpus.assign(self.engines.change(engine, &self.board.model)?);
         Ok(())
     }
 
     /// Memory.
     pub fn memory(&self) -> &PhysicalMemory {
-        &self.memory
+        &self.board.memory
     }
 
     /// Does what there is to do while the vCPUs stand, and lets them run when there is nothing.
     fn run_to_end(&mut self) -> Result<ExitReason, RunError> {
         loop {
-            match self.lifecycle.next() {
+            match self.board.lifecycle.next() {
                 Next::Event(event) => {
                     log::debug!("{event:?}");
                     if let Some(reason) = self.serve(event)? {
@@ -237,7 +187,7 @@ impl Machine {
 
     /// Lets time and vCPUs run until there is something to do.
     fn run_for_a_while(&mut self) -> anyhow::Result<()> {
-        self.timers.resume();
+        self.board.timers.resume();
         let changed = std::mem::take(&mut self.changed);
         let starts = std::mem::replace(&mut self.starts, false);
         let courses = self.states.iter().enumerate().map(|(vcpu, state)| {
@@ -253,9 +203,9 @@ impl Machine {
         } else {
             self.vcpus.go_on(courses);
         }
-        self.lifecycle.wait();
+        self.board.lifecycle.wait();
         self.states = self.vcpus.stop()?;
-        self.timers.pause();
+        self.board.timers.pause();
         Ok(())
     }
 
@@ -264,8 +214,8 @@ impl Machine {
         if let Some(reason) = self.end(event) {
             return Ok(Some(reason));
         }
-        let lifecycle = self.lifecycle.clone();
-        while !self.chipset.storage.wait_until_idle(|| lifecycle.is_urged()) {
+        let lifecycle = self.board.lifecycle.clone();
+        while !self.board.chipset.storage.wait_until_idle(|| lifecycle.is_urged()) {
             // A disk may have to wait for room on the host, and only the user can make some.
             if lifecycle.take_quit() {
                 return Ok(Some(ExitReason::Quit));
@@ -274,24 +224,12 @@ impl Machine {
                 task(self);
             }
         }
-        self.chipset.reset();
-        self.states = self.power_on()?;
+        self.board.chipset.reset();
+        self.states = self.board.power_on()?;
         self.starts = true;
         self.changed.clear();
         lifecycle.tell(&Happening::Reset(event != Event::UserReset));
         Ok(None)
-    }
-
-    /// What a PC's firmware does between power-on and the kernel. Returns the first state of each vCPU.
-    fn power_on(&self) -> Result<Vec<CpuState>, RunError> {
-        firmware_setup::program(&self.chipset);
-        let bsp = self.guest.prepare(self.memory.ram(), &self.layout, self.model.signature());
-        let bsp = bsp.map_err(|error| self.explain(error))?;
-        Ok(boot::all_vcpus(bsp, self.config.cpus, &self.model))
-    }
-
-    fn explain(&self, error: StartError) -> RunError {
-        error.for_user(&self.config)
     }
 
     /// Whether the machine ends after `event`. `None`: it resets.
@@ -300,7 +238,7 @@ impl Machine {
             Event::PowerOff => Some(ExitReason::PowerOff),
             Event::Quit => Some(ExitReason::Quit),
             Event::DebugExit(value) => Some(ExitReason::DebugExit(value)),
-            Event::Reset | Event::UserReset if self.config.no_reboot => Some(ExitReason::Reset),
+            Event::Reset | Event::UserReset if self.board.config.no_reboot => Some(ExitReason::Reset),
             Event::Reset | Event::UserReset => {
                 let who = if event == Event::Reset { "guest" } else { "user" };
                 log::info!("the {who} resets the machine");
@@ -309,7 +247,7 @@ impl Machine {
             Event::TripleFault(vcpu) => {
                 let place = self.states.get(vcpu).map_or_else(String::new, vcpu::place);
                 let what = format!("triple fault on CPU {vcpu}{place}");
-                if self.config.no_reboot {
+                if self.board.config.no_reboot {
                     return Some(ExitReason::Crashed(what));
                 }
                 log::warn!("{what}: the machine resets");
@@ -330,25 +268,4 @@ fn pause_without_room(space: &HostSpace, lifecycle: &Arc<Lifecycle>) {
         }
         Room::Again => lifecycle.release(Holds::SPACE),
     });
-}
-
-fn cpu_model(spec: &CpuSpec) -> Result<CpuModel, OptionError> {
-    let text = spec.to_string();
-    text.parse().map_err(|error| OptionError::new("--cpu", &text, error))
-}
-
-fn guest_memory(size: u64, model: &CpuModel) -> Result<GuestMemory, OptionError> {
-    let refused = |problem: String| OptionError::new("--memory", format!("{}M", size / MIB), problem);
-    let memory = GuestMemory::new(size).map_err(|error| match error {
-        MemoryError::Reserve(_) => refused("the host cannot reserve that much; give less".into()),
-        error => refused(error.to_string()),
-    })?;
-    let end = memory.ranges().map(|(start, len)| start + len).max().unwrap_or(0);
-    let reach = 1_u64 << model.physical_address_bits();
-    if end > reach {
-        // What does not fit below 4 GiB continues above the hole there.
-        let most = (reach - (end - size)) / MIB;
-        return Err(refused(format!("more than this CPU model can address; give at most {most}M")));
-    }
-    Ok(memory)
 }

@@ -7,6 +7,7 @@ mod cards;
 mod clocks;
 mod control;
 mod debian;
+mod differential;
 mod durability;
 mod embedded;
 mod engines;

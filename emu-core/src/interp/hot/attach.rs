@@ -156,6 +156,7 @@ impl Cpu {
     pub(super) fn attach(&mut self, region: &Arc<Region>) -> bool {
         let Some(&(first, _)) = region.blocks.first() else { return false };
         let mut entries = Vec::with_capacity(region.blocks.len());
+        let mut length = 0;
         for &(key, digest_then) in &region.blocks {
             let Some(block) = self.blocks.find(key) else { return false };
             let insns = insns_of(&block);
@@ -163,6 +164,7 @@ impl Cpu {
                 return false;
             }
             entries.push(insns.as_ptr());
+            length += insns.len() as u64;
         }
         let hot =
             self.hot.thresholds.map(|thresholds| thresholds.hot).filter(|hot| *hot != Thresholds::NEVER);
@@ -182,6 +184,11 @@ impl Cpu {
             (*block.entry).handler = self.hot.handler_of(&instance);
         }
         self.hot.retire(first, &mut self.blocks.jumps);
+        if length > self.hot.longest {
+            self.hot.longest = length;
+            // Whoever counts on what was the longest until now has to look again before this one runs.
+            self.signal.poll_again();
+        }
         for &(key, _) in &region.blocks {
             let firsts = self.hot.members.entry(key).or_default();
             if !firsts.contains(&first) {

@@ -59,6 +59,8 @@ pub struct Hot {
     leaving: *mut Instance,
     /// Instances made.
     made: u64,
+    /// Instructions of the largest region that was ever attached: what is executed at most without a look at the budget.
+    longest: u64,
     /// How regions that are called are entered and left by links, once that is known.
     inlet: Option<Inlet>,
 }
@@ -80,6 +82,7 @@ impl Default for Hot {
             retired: Vec::new(),
             leaving: std::ptr::null_mut(),
             made: 0,
+            longest: 0,
             inlet: None,
         }
     }
@@ -92,6 +95,11 @@ impl Hot {
     /// Whether blocks are counted.
     pub fn is_on(&self) -> bool {
         self.translator.is_some()
+    }
+
+    /// Instructions that regions execute at most without a look at the budget.
+    pub(in crate::interp) fn longest(&self) -> u64 {
+        self.longest
     }
 
     /// Tier of the region that begins with block `key`.

@@ -148,6 +148,7 @@ fn opcode(cpu: &mut Cpu, i: &Insn) -> Option<u16> {
 fn signal_error(cpu: &mut Cpu) {
     if !cpu.control.cr0.contains(Cr0::NE) {
         cpu.io.set_ferr(cpu.id, true);
+        cpu.device_was_accessed();
     }
 }
 

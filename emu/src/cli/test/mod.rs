@@ -1,7 +1,8 @@
-//! `emu test`: instructions, blocks and corpora on the engines, and where they differ.
+//! `emu test`: instructions, blocks, corpora and whole guests on the engines, and where they differ.
 
 mod corpus;
 mod coverage;
+mod diff;
 mod engine;
 mod fuzz;
 mod insn;
@@ -20,6 +21,8 @@ pub enum TestCommand {
     Corpus(corpus::CorpusOptions),
     /// Run random blocks of user code on two engines, and compare them at the end of every block
     Fuzz(fuzz::FuzzOptions),
+    /// Run a guest on two engines in lock step, and show the first instruction after which they differ
+    Diff(Box<diff::DiffOptions>),
     /// Run every instruction form on the interpreter and on the host's processor, and show where they differ
     Sweep(sweep::SweepOptions),
     /// Show which rows of the opcode table are exercised, in which modes, and by what
@@ -42,6 +45,7 @@ impl TestCommand {
             TestCommand::Insn(options) => options.run(),
             TestCommand::Corpus(options) => options.run(),
             TestCommand::Fuzz(options) => options.run(),
+            TestCommand::Diff(options) => options.run(),
             TestCommand::Sweep(options) => options.run(),
             TestCommand::Coverage(options) => options.run(),
         }
