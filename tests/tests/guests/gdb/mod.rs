@@ -1,4 +1,6 @@
-//! `--gdb`: what gdb itself makes of a guest, in every mode and with more than one processor; and what is no gdb.
+//! `--gdb`: what gdb itself makes of a guest, in every mode and with more than one processor.
+
+mod protocol;
 
 use crate::{PATIENCE, beside_others};
 use emu_tests::{
@@ -7,8 +9,7 @@ use emu_tests::{
 };
 use std::{
     fs,
-    io::{Read, Seek, Write},
-    net::{TcpListener, TcpStream},
+    io::{Read, Seek},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -229,7 +230,7 @@ fn gdb_breaks_in_a_function_of_linux_by_its_symbol_and_watches_a_variable() {
     }
     let _host = beside_others();
     let Some(mut guest) = linux(&socket) else { return };
-    let names = ["do_sys_openat2", "jiffies_64", "start_kernel", "vfs_read"];
+    let names = ["do_sys_openat2", "jiffies_64", "start_kernel", "do_exit"];
     let Some(symbols) = symbols_of(&mut guest, &names, folder.path()) else { return };
     guest.shell("(while :; do cat /proc/uptime; usleep 50000; done > /dev/null &)", PATIENCE);
     let said = gdb(
@@ -237,16 +238,17 @@ fn gdb_breaks_in_a_function_of_linux_by_its_symbol_and_watches_a_variable() {
         &socket,
         &[
             "break do_sys_openat2",
-            "hbreak vfs_read",
             "continue",
             "x/s $rsi",
             "monitor info",
-            "delete 1",
+            "delete",
+            "hbreak do_exit",
             "continue",
             "delete",
             "watch *(unsigned long *) &jiffies_64",
-            "rwatch *(unsigned long *) &jiffies_64",
             "continue",
+            "delete",
+            "rwatch *(unsigned long *) &jiffies_64",
             "continue",
             "delete",
             "x/2gx 0",
@@ -266,8 +268,8 @@ fn gdb_breaks_in_a_function_of_linux_by_its_symbol_and_watches_a_variable() {
         ],
     );
     says(&said, &["Breakpoint 1, 0xffffffff", "in do_sys_openat2 ()"]);
-    says(&said, &["debug, ", "processor 0: ", "processor 1: ", "Breakpoint 2, ", "in vfs_read ()"]);
-    says(&said, &["watchpoint 3", "alue = ", "watchpoint ", "alue = "]);
+    says(&said, &["debug, ", "processor 0: ", "processor 1: ", "Breakpoint 2, ", "in do_exit ()"]);
+    says(&said, &["hit Hardware watchpoint 3", "New value = ", "hit Hardware read watchpoint 4", "Value = "]);
     says(&said, &["Cannot access memory at address 0x0", "Cannot access memory at address 0xfee00000"]);
     says(&said, &["gdb's addresses are physical", "0x0:\t0x", "Cannot access memory at address 0xfee00000"]);
     says(&said, &["nonsense: no such command", "= 0x80000001", "= 0x10", "= {", "= 77"]);
@@ -336,132 +338,4 @@ fn threads_are_processors_and_one_can_step_while_the_other_stands() {
     assert_eq!(first, first_after, "thread 1 stood:\n{said}");
     assert_ne!(first, first_stepped, "thread 1 has stepped:\n{said}");
     guest.finish(0, PATIENCE);
-}
-
-/// `content` as a packet.
-fn packet(content: &[u8]) -> Vec<u8> {
-    let sum = content.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    [b"$", content, format!("#{sum:02x}").as_bytes()].concat()
-}
-
-/// What comes back for `bytes`, up to the end of a packet.
-fn ask(stream: &mut TcpStream, bytes: Vec<u8>) -> String {
-    stream.write_all(&bytes).unwrap();
-    let (mut answer, mut byte) = (Vec::new(), [0]);
-    while !answer.ends_with(b"#") && stream.read(&mut byte).unwrap() == 1 {
-        answer.push(byte[0]);
-    }
-    // The checksum.
-    stream.read_exact(&mut [0; 2]).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// A TCP port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-#[test]
-fn no_packet_makes_emu_fail() {
-    const COMMANDS: [&str; 16] = [
-        "g",
-        "G",
-        "m",
-        "M",
-        "X",
-        "p",
-        "P",
-        "Z0,",
-        "z1,",
-        "Z2,",
-        "vCont;",
-        "H",
-        "qXfer:features:read:target.xml:",
-        "qRcmd,",
-        "T",
-        "qThreadExtraInfo,",
-    ];
-    const PIECES: [&str; 12] =
-        ["0", "1", "ffffffffffffffff", ",", ":", "7c00", "-1", "p1.1", ";", "=", "63", "\u{7d}"];
-    let _host = beside_others();
-    let port = free_port();
-    let guest = Emulator::run().option("--gdb", port.to_string()).start_on_terminal();
-    let mut random = 1_u32;
-    let mut next = |below: usize| {
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (random >> 8) as usize % below
-    };
-    let connect = || loop {
-        // emu has to start first.
-        if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
-            break stream;
-        }
-    };
-    for _ in 0..200 {
-        let mut stream = connect();
-        for _ in 0..20 {
-            let mut content = COMMANDS[next(COMMANDS.len())].to_owned();
-            (0..next(6)).for_each(|_| content += PIECES[next(PIECES.len())]);
-            // It may have been let go.
-            let _gone = stream.write_all(&packet(content.as_bytes()));
-        }
-        let _closed = stream.shutdown(std::net::Shutdown::Write);
-        let _reset = stream.read_to_end(&mut Vec::new());
-    }
-    connect().write_all(&packet(b"k")).unwrap();
-    guest.finish(0, PATIENCE);
-}
-
-#[test]
-fn the_end_of_the_guest_is_told_and_what_is_no_debugger_does_not_disturb_it() {
-    let folder = tempfile::tempdir().unwrap();
-    if !has_gdb() {
-        return;
-    }
-    let _host = beside_others();
-    let port = free_port();
-    let control = folder.path().join("control");
-    let mut guest =
-        Emulator::run().option("--gdb", port.to_string()).option("--control", &control).start_on_terminal();
-    guest.expect("million instructions per second", PATIENCE);
-    let status = || {
-        let output = Emulator::ctl(&control).flag("query-status").output();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
-
-    let silent = connect();
-    assert!(status().contains("running"), "somebody who says nothing stops nothing");
-    let mut second = connect();
-    assert_eq!(second.read(&mut [0; 16]).unwrap(), 0, "there is one at a time");
-    drop(silent);
-    for garbage in
-        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"$g#00", b"$\xff\xff#fe", b"$vCont;s#b8", &[b'$'; 100_000]]
-    {
-        let mut stream = connect();
-        // It may be let go before it has said all.
-        let _gone = stream.write_all(garbage);
-        let _closed = stream.shutdown(std::net::Shutdown::Write);
-        let _reset = stream.read_to_end(&mut Vec::new());
-    }
-    assert!(status().contains("running"), "{}", status());
-    let mut stream = connect();
-    assert!(ask(&mut stream, packet(b"?")).contains("T05"));
-    assert!(status().contains("debug"), "{}", status());
-    stream.write_all(&packet(b"vCont;c")).unwrap();
-    while !status().contains("running") {}
-    assert!(ask(&mut stream, b"\x03".to_vec()).contains("T02"), "Ctrl-C stops the guest");
-    assert!(ask(&mut stream, packet(b"D;1")).contains("OK"));
-    assert!(status().contains("running"), "{}", status());
-    drop(stream);
-
-    let place = PathBuf::from(format!("127.0.0.1:{port}"));
-    let keys = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        guest.send("q");
-        guest.finish(0, PATIENCE);
-    });
-    let said = gdb(None, &place, &["monitor registers", "continue"]);
-    says(&said, &["processor 0", "rip 0x", "exited normally"]);
-    keys.join().unwrap();
 }
