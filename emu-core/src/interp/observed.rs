@@ -14,7 +14,7 @@ use super::{
     build::{Found, MAX_INSNS},
     handlers,
     jumps::JumpEntry,
-    run::Stop,
+    run::{Ended, Stop},
 };
 use crate::{
     arch::{Exception, Seg},
@@ -61,28 +61,29 @@ impl Cpu {
         pause
     }
 
-    /// Executes what the engine executes without a look at the budget (a block, or a way through a region as far as its
-    /// next jump back) and one more instruction by itself, but at most `limit` instructions: for finding the place where
-    /// two engines part.
-    pub fn run_piece(&mut self, limit: u64) -> Pause {
+    /// Executes until the engine looks at the budget after `budget` instructions, but at most `limit`: for finding the place
+    /// where two engines part. With no budget that is a block, or a way through a region as far as its next jump back. Near
+    /// the limit it is one instruction by itself.
+    pub fn run_piece(&mut self, budget: u64, limit: u64) -> Pause {
         self.enter_mxcsr();
-        let pause = self.run_piece_until_pause(limit);
+        let pause = self.run_piece_until_pause(budget, limit);
         self.sync_mxcsr();
         pause
     }
 
-    fn run_piece_until_pause(&mut self, limit: u64) -> Pause {
+    fn run_piece_until_pause(&mut self, budget: u64, limit: u64) -> Pause {
         // Events that are due come first.
         let pause = self.run_until_pause(0);
         if pause != Pause::Limit {
             return pause;
         }
         let before = self.executed;
-        if limit > self.unlooked() {
-            self.run_some(0);
+        let one_go = budget.saturating_add(self.unlooked()) < limit;
+        if one_go && self.run_some(budget as i64) == Ended::Between {
+            return self.run_until_pause(0);
         }
-        // What was raised behind the last instruction of the piece has been delivered, what would be raised by the next one
-        // has perhaps not: only behind an instruction that is completed there is one state alone.
+        // Of an instruction that raises an exception only the state before is the same for whoever counts instructions: so
+        // one more comes, by itself.
         let left = limit - (self.executed - before);
         self.run_until_pause(left.min(1))
     }
@@ -116,8 +117,8 @@ impl Cpu {
     /// Executes at most `limit` instructions. Returns whether it has paused at an observed one.
     fn run_within(&mut self, limit: u64) -> bool {
         match limit.checked_sub(self.unlooked()) {
-            Some(budget) => self.run_some(budget.min(super::run::SLICE as u64) as i64),
-            None => self.run_one(),
+            Some(budget) => self.run_some(budget.min(super::run::SLICE as u64) as i64) == Ended::Paused,
+            None => self.run_one() == Ended::Paused,
         }
     }
 
@@ -333,13 +334,25 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_a_block_and_one_instruction() {
+    fn a_piece_ends_where_the_budget_is_looked_at() {
         // JMP back to the first.
         let mut cpu = counting(&[0xEB, 0xFB]);
-        assert_eq!(cpu.run_piece(1000), Pause::Limit);
-        assert_eq!((cpu.executed, cpu.rip), (5, 0x1001));
-        assert_eq!(cpu.run_piece(1), Pause::Limit);
-        assert_eq!((cpu.executed, cpu.rip), (6, 0x1002));
+        for (budget, limit, executed, rip) in
+            [(0, 1000, 4, 0x1000), (6, 1000, 12, 0x1000), (0, 48, 13, 0x1001), (u64::MAX, 9, 14, 0x1002)]
+        {
+            assert_eq!(cpu.run_piece(budget, limit), Pause::Limit);
+            assert_eq!((cpu.executed, cpu.rip), (executed, rip));
+        }
+    }
+
+    #[test]
+    fn a_piece_that_raises_an_exception_ends_behind_the_first_instruction_of_its_handler() {
+        // UD2; the handler: INC EAX
+        let mut cpu = counting(&[0x0F, 0x0B]);
+        put_u64(&cpu, IDT + 8 * u64::from(vector::UD), 0x0000_8E00_0000_3000 | u64::from(KERNEL_CS) << 16);
+        put_code(&cpu, 0x3000, &[0x40, 0x40]);
+        assert_eq!(cpu.run_piece(0, 1000), Pause::Limit);
+        assert_eq!((cpu.executed, cpu.rip), (4, 0x3001));
     }
 
     #[test]

@@ -24,6 +24,17 @@ pub enum Stop {
     UserCode,
 }
 
+/// How some execution came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Behind an instruction; nothing of the next one has been done.
+    Between,
+    /// Perhaps with an exception, which has been delivered.
+    Delivered,
+    /// Before an observed instruction.
+    Paused,
+}
+
 impl Cpu {
     /// Executes until asked to stop. HLT sleeps inside.
     pub fn run(&mut self) -> Stop {
@@ -90,9 +101,8 @@ impl Cpu {
         result
     }
 
-    /// Blocks until the budget is used up or something happens. Returns whether it has paused at an observed
-    /// instruction.
-    pub(super) fn run_some(&mut self, budget: i64) -> bool {
+    /// Blocks until the budget is used up or something happens.
+    pub(super) fn run_some(&mut self, budget: i64) -> Ended {
         if self.mode.is_stepping() || self.events.shadow || self.needs_single_steps() {
             return self.run_one();
         }
@@ -103,15 +113,18 @@ impl Cpu {
             Ok(found) => self.enter(&found, budget),
             Err(exception) => {
                 self.deliver(exception);
-                return false;
+                return Ended::Delivered;
             }
         };
         if code == handlers::RAISED {
             self.deliver_raised();
-        } else if self.events.pending_debug != 0 {
-            debug::debug_trap_after(self, false);
+            return Ended::Delivered;
         }
-        code == handlers::PAUSED
+        if self.events.pending_debug != 0 {
+            debug::debug_trap_after(self, false);
+            return Ended::Delivered;
+        }
+        if code == handlers::PAUSED { Ended::Paused } else { Ended::Between }
     }
 
     pub(super) fn enter(&mut self, found: &super::build::Found, budget: i64) -> u32 {
@@ -129,14 +142,13 @@ impl Cpu {
         self.trace.as_ref().is_some_and(|trace| trace.wants_execution())
     }
 
-    /// One instruction, with everything that can happen before and after it. SDM vol. 3, 6.9. Returns whether
-    /// it has paused at an observed instruction.
-    pub(super) fn run_one(&mut self) -> bool {
+    /// One instruction, with everything that can happen before and after it. SDM vol. 3, 6.9.
+    pub(super) fn run_one(&mut self) -> Ended {
         if self.pauses_here() {
-            return true;
+            return Ended::Paused;
         }
         self.run_this_one();
-        false
+        Ended::Delivered
     }
 
     fn run_this_one(&mut self) {

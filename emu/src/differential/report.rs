@@ -99,12 +99,11 @@ impl fmt::Display for Difference {
         let [first, second] = self.engines.map(Engine::name);
         match self.instruction() {
             Some(number) => writeln!(f, "{first} and {second} differ after instruction {number}:")?,
-            None => writeln!(
-                f,
-                "{first} and {second} differ after instructions {} to {}; what is executed by itself is the same:",
-                self.before.executed + 1,
-                self.at.executed
-            )?,
+            None => {
+                let (begin, end) = (self.before.executed + 1, self.at.executed);
+                let else_same = "executed one by one they make no difference";
+                writeln!(f, "{first} and {second} differ after instructions {begin} to {end}; {else_same}:")?;
+            }
         }
         let hidden = self.lines.len().saturating_sub(MOST_LINES);
         for line in &self.lines[hidden..] {

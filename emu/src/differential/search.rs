@@ -5,7 +5,7 @@
 //! 1. *The slice.* Both run slice by slice, all of memory is compared after each.
 //! 2. *The piece.* One machine executes as little as its engine can in one go, a block or a way through a region; the other
 //!    one follows. If that shows no difference, they change roles: a machine that follows executes short distances, and the
-//!    engine that is wrong has to execute its own.
+//!    engine that is wrong has to execute its own. Then pieces get longer.
 //! 3. *The instruction.* Both execute the piece one instruction at a time. What is wrong whenever an instruction is executed
 //!    is found at the instruction; what is wrong only where several are executed in one go is told of the piece.
 
@@ -19,6 +19,9 @@ use crate::{
     machine::{Pace, Standing},
 };
 use emu_harness::report::Line;
+
+/// Instructions in a piece at least.
+const PIECES: [u64; 4] = [0, 64, 512, 4096];
 
 /// Where two machines part.
 struct Parting {
@@ -51,9 +54,10 @@ pub fn locate(trial: &Trial, equal: usize, end: usize) -> Result<Difference, Run
             anyhow::anyhow!("what differed after {end} slices is the same when it is done again").into()
         );
     };
-    for leader in [1, 0] {
-        if let Some(piece) = find_piece(trial, slice, leader, &parting)? {
-            return find_instruction(trial, slice, leader, piece);
+    for (size, leader) in PIECES.into_iter().flat_map(|size| [(size, 1), (size, 0)]) {
+        let pieces = Pieces { slices: slice, leader, size };
+        if let Some(piece) = find_piece(trial, pieces, &parting)? {
+            return find_instruction(trial, pieces, &parting, piece);
         }
     }
     Ok(tell(trial, parting, Vec::new()))
@@ -88,26 +92,39 @@ fn find_slice(trial: &Trial, equal: usize, end: usize) -> Result<Option<(usize, 
     Ok(None)
 }
 
-/// The first piece of the slice behind `slice` slices after which the machines differ, where machine `leader` says how long
-/// pieces are. Of memory, what differs behind the slice is compared.
-fn find_piece(
-    trial: &Trial,
-    slice: usize,
+/// How machines go through a slice in pieces.
+#[derive(Clone, Copy)]
+struct Pieces {
+    /// Slices before it.
+    slices: usize,
+    /// The machine that says how long pieces are.
     leader: usize,
-    parting: &Parting,
-) -> Result<Option<Parting>, RunError> {
-    let pair = pair_after(trial, slice)?;
-    let mut before = parting.before.clone();
-    let goal = parting.after[leader].executed;
-    while before.executed < goal {
-        let led = pair.0[leader].run(Order::Within(goal, Pace::Piece))?;
-        let reached = led.standings[0].executed;
-        if reached == before.executed {
+    /// Instructions in one at least.
+    size: u64,
+}
+
+impl Pieces {
+    /// Both machines of `pair`, which stand at instruction `begin`, execute one piece, at most to `goal`.
+    fn next(&self, pair: &Pair, begin: u64, goal: u64) -> Result<[Report; 2], RunError> {
+        let mut led = pair.0[self.leader].run(Order::Within(goal, Pace::Piece(self.size)))?;
+        while led.standings[0].executed == begin {
             // An event and no instruction: that is compared together with the next one.
-            continue;
+            led = pair.0[self.leader].run(Order::Within(goal, Pace::Piece(self.size)))?;
         }
-        let followed = pair.0[1 - leader].run(Order::Within(reached, Pace::Goal))?;
-        let reports = if leader == 0 { [led, followed] } else { [followed, led] };
+        let reached = led.standings[0].executed;
+        let followed = pair.0[1 - self.leader].run(Order::Within(reached, Pace::Goal))?;
+        Ok(if self.leader == 0 { [led, followed] } else { [followed, led] })
+    }
+}
+
+/// The first piece after which the machines differ, up to the end of the slice, which is what `parting` tells of. Of memory,
+/// what differs there is compared.
+fn find_piece(trial: &Trial, pieces: Pieces, parting: &Parting) -> Result<Option<Parting>, RunError> {
+    let pair = pair_after(trial, pieces.slices)?;
+    let mut before = parting.before.clone();
+    let goal = parting.after[pieces.leader].executed;
+    while before.executed < goal {
+        let reports = pieces.next(&pair, before.executed, goal)?;
         if let Some(parting) = Parting::of(&pair, &before, &reports, &parting.addresses()) {
             return Ok(Some(parting));
         }
@@ -116,28 +133,31 @@ fn find_piece(
     Ok(None)
 }
 
-/// The first instruction of the piece `parting`, which is in the slice behind `slice` slices, after which the machines
+/// The first instruction of `piece`, one of the `pieces` of the slice that `parting` tells of, after which the machines
 /// differ. If there is none, it is all of the piece.
 fn find_instruction(
     trial: &Trial,
-    slice: usize,
-    leader: usize,
-    parting: Parting,
+    pieces: Pieces,
+    parting: &Parting,
+    piece: Parting,
 ) -> Result<Difference, RunError> {
-    let pair = pair_after(trial, slice)?;
-    let mut before = parting.before.clone();
+    let pair = pair_after(trial, pieces.slices)?;
+    let goal = parting.after[pieces.leader].executed;
     let mut reports = pair.both(Order::Stand)?;
-    if reports[0].standings[0].executed < before.executed {
-        reports = pair.both(Order::Within(before.executed, Pace::Goal))?;
+    let mut executed = reports[0].standings[0].executed;
+    while executed < piece.before.executed {
+        // As before: translated code that has not been executed then must not be now.
+        reports = pieces.next(&pair, executed, goal)?;
+        executed = reports[0].standings[0].executed;
     }
-    let mut lines = Vec::new();
-    while before.executed < parting.after[leader].executed {
-        lines.extend(reports[1 - leader].next.take());
+    let (mut before, mut lines) = (piece.before.clone(), Vec::new());
+    while before.executed < piece.after[pieces.leader].executed {
+        lines.extend(reports[1 - pieces.leader].next.take());
         reports = pair.both(Order::Within(before.executed + 1, Pace::Goal))?;
-        if let Some(parting) = Parting::of(&pair, &before, &reports, &parting.addresses()) {
+        if let Some(parting) = Parting::of(&pair, &before, &reports, &piece.addresses()) {
             return Ok(tell(trial, parting, lines.pop().into_iter().collect()));
         }
         before = reports[0].standings[0].clone();
     }
-    Ok(tell(trial, parting, lines))
+    Ok(tell(trial, piece, lines))
 }

@@ -83,8 +83,8 @@ impl fmt::Display for End {
 pub enum Pace {
     /// To the goal.
     Goal,
-    /// As little as its engine can, and one instruction more: see [`Cpu::run_piece`].
-    Piece,
+    /// As little as its engine can after so many instructions: see [`Cpu::run_piece`].
+    Piece(u64),
 }
 
 /// A slice that has been begun.
@@ -200,13 +200,15 @@ impl CountedMachine {
             let stop = self.plant.filter(|plant| executed < *plant && *plant < goal).unwrap_or(goal);
             let left = stop - executed;
             let pause = match pace {
-                Pace::Piece => self.cpu.run_piece(if self.stepping { left.min(1) } else { left }),
+                Pace::Piece(budget) => {
+                    self.cpu.run_piece(budget, if self.stepping { left.min(1) } else { left })
+                }
                 Pace::Goal => self.cpu.run_observed(if self.stepping { left.min(1) } else { left }, false),
             };
             if executed < self.cpu.executed && self.plant == Some(self.cpu.executed) {
                 falsify(&mut self.cpu);
             }
-            if pause != Pause::Limit || pace == Pace::Piece || self.cpu.executed == goal {
+            if pause != Pause::Limit || pace != Pace::Goal || self.cpu.executed == goal {
                 return pause;
             }
         }
